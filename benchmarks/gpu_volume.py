@@ -111,7 +111,7 @@ def write_model(folder: Path, generator: Mapping[str, Any], size: Size) -> Path:
         tomostain_version=__version__,
         greys=shipped.spec.greys,
     )
-    save_model(folder, spec, network.state_dict(), seen=shipped.seen)
+    save_model(folder, spec, network.state_dict(), training_reference=shipped.training_reference)
     return folder
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import tomostain as ts
-from tests.support.training import toy_pair
+from tests.support.training import stop_at, toy_pair, toy_recipe
 from tomostain.io.array_source import split_source
+from tomostain.io.models import load_model
 from tomostain.measure.classes import TissueClass
 
 CT = np.arange(4 * 6 * 8, dtype=np.uint16).reshape(4, 6, 8)
@@ -106,3 +107,39 @@ def test_an_array_is_stained_with_its_voxel_size():
 def test_other_devices_are_refused(device):
     with pytest.raises(ts.InputError, match="not a device; give auto, cpu, cuda or cuda:N"):
         ts.load_stainer("builtin:phantom-tb", device=device)
+
+
+def test_a_model_is_trained_in_memory_to_the_same_weights_as_in_a_folder(tmp_path):
+    pairs = ts.LoadedDataset.from_pairs([toy_pair(f"p{seed}", seed) for seed in range(2)], folds=[["p1"], ["p0"]])
+    options = {"recipe": toy_recipe(), "max_steps": 2, "device": "cpu"}
+    model = ts.train_model(pairs, **options)
+    assert repr(model).startswith("TrainedModel(toy, 2 steps, 20 µm, hash ")
+    assert list(model.losses["step"]) == [2]
+    assert model.losses[["total", "d_y", "validation_l1"]].notna().all(axis=None)
+    run = ts.train_model(pairs, tmp_path / "run", **options)
+    assert model.hash == load_model(run).hash
+    ct = toy_pair("a", 3).ct
+    stained = ts.load_stainer(run, device="cpu")(ct, intensity="normalised")
+    np.testing.assert_array_equal(ts.load_stainer(model, device="cpu")(ct, intensity="normalised"), stained)
+    # Written after it was used: the same model, with its card and picture.
+    assert load_model(model.save(tmp_path / "saved")).hash == model.hash
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {path.name for path in (run / "model").iterdir()}
+    tuned = ts.train_model(pairs, init=model, max_steps=1, device="cpu")
+    assert tuned.spec.training.initial_model.hash == model.hash
+
+
+def test_a_training_without_a_folder_cannot_be_resumed():
+    with pytest.raises(ts.InputError, match="`resume`: a training without a folder leaves nothing") as caught:
+        ts.train_model([toy_pair("a", 0)], resume=True)
+    assert caught.value.parameter == "resume"
+    with pytest.raises(ts.InterruptedRunError, match=r"without `run`, .*, nothing of it is left"):
+        ts.train_model([toy_pair("a", 0)], recipe=toy_recipe(), max_steps=2, device="cpu", **stop_at(1))
+
+
+def test_older_names_of_the_training_reference_work():
+    model = load_model("builtin:phantom-tb")
+    with pytest.warns(DeprecationWarning, match="Model.seen is now training_reference"):
+        assert model.seen is model.training_reference
+    translator = ts.load_stainer("builtin:phantom-tb", device="cpu").translator
+    with pytest.warns(DeprecationWarning, match="Translator.seen is now training_reference"):
+        assert translator.seen is translator.training_reference

@@ -1,69 +1,72 @@
-"""The whole pipeline in Python, with arrays: the only path is that of the run."""
+"""The whole pipeline in a notebook: the code of the page runs in memory, without a path and without a file."""
 
-from dataclasses import replace
+import ast
+import contextlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tomostain as ts
-from tomostain.dataset.cut_pair import CutConfig, cut_pair
-from tomostain.phantom import grow_anatomy, make_slide, section_through_screw, tomograph
+from tests.support.docs_pages import read_blocks
 
-CPU = {"device": "cpu"}
-
-
-def specimen(seed: int):
-    """Return the volume, the slide and the known pose of a small phantom."""
-    config = ts.PhantomConfig(shape=(16, 48, 48), voxel_um=100.0, pixel_um=50.0, seed=seed)
-    anatomy = grow_anatomy(config)
-    grey, _ = tomograph(anatomy)
-    slide = make_slide(anatomy, *section_through_screw(config, anatomy.pose))
-    volume = ts.Volume.from_array(grey, voxel_um=config.voxel_um, name=f"phantom {seed}")
-    return volume, ts.Slide.from_array(slide.rgb, config.pixel_um), slide.section
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "notebook.md"
+CODE = "\n".join(block.text for block in read_blocks(PAGE) if block.kind == "python")
 
 
 @pytest.fixture(scope="module")
-def pairs():
-    """Return three pairs: one registered, two cut at the known pose."""
-    volume, slide, section = specimen(1)
-    registration = ts.register_slide(volume, slide, hint=ts.Hint(start=section, accept=True), **CPU)
-    assert 0 <= registration.confidence <= 1
-    result = [replace(registration.pair, id="registered", subject="a")]
-    for seed in (2, 3):
-        volume, slide, section = specimen(seed)
-        pair, _ = cut_pair(volume, slide, section, f"known-{seed}", CutConfig(100.0), f"phantom {seed}")
-        result.append(replace(pair, subject=str(seed)))
-    return result
+def notebook(tmp_path_factory):
+    """Run the page in an empty folder, with an empty temporary folder; return its variables and both folders."""
+    names, folders = (
+        {"__name__": "__main__"},
+        [tmp_path_factory.mktemp("notebook"), tmp_path_factory.mktemp("temporary")],
+    )
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folders[0]):
+        patch.setattr(tempfile, "tempdir", str(folders[1]))
+        exec(compile(CODE, str(PAGE), "exec"), names)
+    return names, folders
 
 
-@pytest.fixture(scope="module")
-def dataset(pairs):
-    return ts.LoadedDataset.from_pairs(pairs, test=["known-3"], folds=[["known-2"]])
+def test_no_path_is_given_and_no_file_is_written(notebook):
+    texts = [node.value for node in ast.walk(ast.parse(CODE)) if isinstance(node, ast.Constant)]
+    texts = [text for text in texts if isinstance(text, str)]
+    assert "builtin:phantom-tb" in texts
+    assert not [text for text in texts if "/" in text or "." in text]
+    _, folders = notebook
+    # Not empty folders: torch makes one for the cache of its compiler.
+    assert not [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.fixture(scope="module")
-def model(dataset, tmp_path_factory):
-    run = tmp_path_factory.mktemp("pipeline") / "run"
-    return ts.train_model(dataset, run, recipe="paired-cyclegan-cpu", max_steps=3, **CPU) / "model"
-
-
-def test_the_pairs_are_arrays_on_one_grid(pairs):
-    for pair in pairs:
+def test_the_pairs_are_arrays_on_one_grid(notebook):
+    names, _ = notebook
+    dataset, registration = names["dataset"], names["registration"]
+    assert isinstance(dataset, ts.LoadedDataset)
+    assert (dataset.ids, dataset.test) == (("a", "b"), ("b",))
+    for pair in (*map(dataset.load, dataset.ids), registration.pair):
         assert pair.ct.shape == pair.mask.shape == pair.histology.shape[:2]
         assert pair.mask.any()
+    assert dataset.details["a"]["source"] == {"volume": "a", "slide": "a (slide)", "section": "registration"}
+    assert 0 <= registration.confidence <= 1
 
 
-def test_a_stained_array(model):
-    volume, _, _ = specimen(3)
-    stainer = ts.load_stainer(model, **CPU)
-    stained = stainer(volume.read(0, 4))
-    assert stained.shape == (4, 48, 48, 3)
-    assert stained.dtype == np.uint8
-    assert stained.std() > 0
+def test_the_model_has_losses_and_is_evaluated(notebook):
+    names, _ = notebook
+    model, scores = names["model"], names["scores"]
+    assert isinstance(model, ts.TrainedModel)
+    assert model.spec.steps == model.losses["step"].iloc[-1] == 2
+    assert np.isfinite(model.losses["total"]).all()
+    assert set(scores["pair"].dropna()) == {"b"}
+    median = scores.groupby("model")["psnr"].median()
+    assert median[model.spec.recipe] > median["raw µCT"]
 
 
-def test_an_evaluation_is_a_dataframe(model, dataset):
-    frame = ts.evaluate_models({"mine": model}, dataset, patch_px=16, metrics=("ssim", "psnr"), **CPU)
-    assert set(frame[frame.protocol == "paper"].model) >= {"mine"}
-    assert frame.pair.dropna().isin(["known-3"]).all()
-    assert frame.psnr.notna().any()
+def test_the_stained_volumes_are_measured_and_compared(notebook):
+    names, _ = notebook
+    assert names["stained"].shape == (8, 160, 160, 3)
+    assert names["stained"].dtype == np.uint8
+    values, groups = names["study"].values, names["study"].groups
+    assert names["study"].out is None
+    assert list(values[values["measure"] == "bic_surface"]["group"]) == ["Mg-10Gd", "Ti"]
+    assert values["value"].dtype == float
+    assert groups[groups["comparison"] == "all groups"]["measure"].is_unique

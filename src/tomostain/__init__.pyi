@@ -1,5 +1,6 @@
 from . import dataset, demo, evaluate, io, measure, phantom, prepare, register, stain, train, view
 from .dataset.dataset import Dataset, load_dataset
+from .dataset.loaded import LoadedDataset
 from .dataset.pair import Pair
 from .dataset.writer import save_dataset
 from .demo import DemoConfig, run_demo
@@ -23,10 +24,10 @@ from .measure.run import measure_volume
 from .measure.section import measure_section
 from .measure.study import measure_study
 from .phantom import PhantomConfig, write_specimen
-from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
+from .prepare import AlignedConfig, PrepareConfig, SpecimenInput, prepare_aligned, prepare_specimens
 from .register import Hint, RegisterConfig, Registration, register_slide
 from .stain import StainConfig, Stainer, StainRequest, load_stainer, stain_volume
-from .train import LoadedDataset, Recipe, list_recipes, load_recipe, train_model
+from .train import Recipe, TrainedModel, list_recipes, load_recipe, train_model
 from .view import convert_model, export, view_path
 
 __version__: str
@@ -54,12 +55,14 @@ __all__ = [
     "RegistrationUncertainError",
     "ResampleOptions",
     "Slide",
+    "SpecimenInput",
     "StainConfig",
     "StainRequest",
     "StainedVolume",
     "Stainer",
     "StudyConfig",
     "TissueClass",
+    "TrainedModel",
     "Volume",
     "__version__",
     "check_path",

@@ -98,7 +98,7 @@ def kinds(data: Dataset, phantoms: Path | None, real: Path | None) -> Iterator[t
 
 def flagged(family: Path, models: Sequence[str], phantoms: Path | None, real: Path | None) -> None:
     """Print the share of each kind of volume that the models' references flag: mean, and range over the volumes."""
-    references = [TrainingReference.from_arrays(load_model(model).seen or {}, model) for model in models]
+    references = [TrainingReference.from_arrays(load_model(model).training_reference or {}, model) for model in models]
     print(f"\n| flagged | {' | '.join(f'`{model}`' for model in models)} |\n|---|{'---|' * len(models)}")
     for name, volumes in kinds(load_dataset(family / "dataset"), phantoms, real):
         shares = pd.DataFrame([[novel_share(volume, each) for each in references] for volume in volumes])

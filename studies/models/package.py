@@ -44,7 +44,7 @@ def package(run: Path, name: str, summary: str, metrics: Mapping[str, float]) ->
         discriminators={"d_y": networks["d_y"]},
     )
     out = catalogue.FOLDER / name
-    save_model(out, spec, model.state, seen=model.seen, extras=extras, overwrite=True)
+    save_model(out, spec, model.state, training_reference=model.training_reference, extras=extras, overwrite=True)
     return out
 
 

@@ -78,7 +78,7 @@ def main() -> None:
     state, generator = widen(model, recipe)
     spec = model.spec.model_copy(update={"generator": generator, "ct_window": recipe.ct_window})
     extras = ModelExtras(recipe=recipe.to_yaml(), discriminators=model.discriminators)
-    save_model(options.out, spec, state, seen=model.seen, extras=extras)
+    save_model(options.out, spec, state, training_reference=model.training_reference, extras=extras)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import numpy as np
 
 from studies.recipe.noise import measure, report
 from tests.support.toys import RESNET, toy_model
+from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
 from tomostain.stain import StainConfig, load_translator
 from tomostain.stain.noise import stain_seeds
 from tomostain.tiling.noise import NoiseSpec
-from tomostain.train.data import LoadedDataset
 
 
 def test_a_truth_that_is_one_of_the_seeds_is_covered(tmp_path):

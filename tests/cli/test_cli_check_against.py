@@ -33,7 +33,7 @@ def model(tmp_path):
         Pair(f"p{z}", ct[z], np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), bool), 5.0) for z in range(len(ct))
     ]
     spec = plain.spec.model_copy(update={"greys": [tuple(solid_quantiles(pair.ct).tolist()) for pair in pairs]})
-    save_model(tmp_path / "model", spec, plain.state, seen=training_reference(pairs).to_arrays())
+    save_model(tmp_path / "model", spec, plain.state, training_reference=training_reference(pairs).to_arrays())
     return tmp_path / "model"
 
 

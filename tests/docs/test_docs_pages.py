@@ -74,6 +74,7 @@ RUN_BY = {
     "how-to/choose-a-recipe.md": "test_docs_commands.py",
     "how-to/exchange.md": "view/test_view_exchange.py",
     "how-to/install.md": "test_readme.py",
+    "how-to/notebook.md": "test_pipeline.py",
 }
 """Pages that another test runs: those that add something need a package around them, and the export takes long."""
 

@@ -151,7 +151,7 @@ def test_models_with_a_training_reference_have_novelty_maps():
     truth = pair(3, (96, 512))
     known = [replace(truth, id=f"q{i}", ct=truth.ct[:, ::step].copy()) for i, step in enumerate((1, -1))]
     seen = training_reference(known)
-    translators = dict.fromkeys("ab", Translator(Repeat(), spec(), torch.device("cpu"), seen=seen))
+    translators = dict.fromkeys("ab", Translator(Repeat(), spec(), torch.device("cpu"), training_reference=seen))
     strange = replace(truth, ct=truth.ct.copy())
     strange.ct[20:70, 30:80] = 9000
     maps = uncertainty_maps(strange, translators, {"a": truth.histology, "b": truth.histology}, CONFIG)

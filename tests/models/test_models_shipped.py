@@ -23,7 +23,7 @@ def test_a_shipped_model_is_complete_and_at_most_4_mb(name):
     assert model.spec.stain == MODELS[name]
     assert model.spec.voxel_um == 20.0
     assert model.spec.summary.endswith("no biology")
-    assert model.seen is not None
+    assert model.training_reference is not None
     assert {"test_ssim", "test_lpips", "test_psnr"} <= model.spec.metrics.keys()
     assert is_tile_invariant(model.spec.generator)
     card = (folder / "README.md").read_text(encoding="utf-8")

@@ -30,7 +30,9 @@ def make_model(folder, seed, way_back=False, seen=None, **changes):
             parameter.data *= 5
         states.append(built.state_dict())
     about = {"voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__, **changes}
-    save_model(folder, ModelSpec(generator=NETWORK, reverse=reverse, in_channels=1, **about), *states, seen=seen)
+    save_model(
+        folder, ModelSpec(generator=NETWORK, reverse=reverse, in_channels=1, **about), *states, training_reference=seen
+    )
     return folder
 
 

@@ -28,9 +28,8 @@ def weights_of(network: dict[str, Any], seed: int = 0, gain: float = 5.0) -> tor
 def toy_model(folder: Path, network: dict[str, Any] = RESNET, seed: int = 0, seen: Any = None, **about: Any) -> Path:
     """Write a model of random weights."""
     values = {"in_channels": 1, "voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__}
-    save_model(
-        folder, ModelSpec(generator=network, **values | about), weights_of(network, seed).state_dict(), seen=seen
-    )
+    spec = ModelSpec(generator=network, **values | about)
+    save_model(folder, spec, weights_of(network, seed).state_dict(), training_reference=seen)
     return folder
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.support.training import bits, rows, same, stop_at, toy_pair, toy_recipe
+from tomostain.dataset.loaded import LoadedDataset
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io import Volume
 from tomostain.io.models import ModelSpec, load_model
@@ -12,7 +13,6 @@ from tomostain.stain import StainConfig, load_translator, stain_slice, stain_vol
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, position_noise
 from tomostain.train import Recipe, Trainer, load_recipe, train_model
 from tomostain.train.augment import IDENTITY
-from tomostain.train.data import LoadedDataset
 from tomostain.train.sampling import PatchSampler
 
 NOISE = {"channels": 2, "correlation_px": 3.0}

@@ -27,7 +27,7 @@ from tomostain.stain.noise import stain_seeds
 from tomostain.stain.uncertainty import (
     CYCLE,
     DISAGREEMENT,
-    DOUBT,
+    DISAGREEMENT_OR_NOVELTY,
     NOVELTY,
     SPREAD,
     combined,
@@ -97,7 +97,9 @@ def write_calibration(
 
 def check_uncertainty_options(translators: Mapping[str, Translator]) -> None:
     """Raise `InputError` if no map can be computed: one model without reverse generator and training reference."""
-    alone = len(translators) < 2 and all(t.reverse is None and t.seen is None for t in translators.values())
+    alone = len(translators) < 2 and all(
+        t.reverse is None and t.training_reference is None for t in translators.values()
+    )
     if alone and not any(t.has_noise for t in translators.values()):
         raise InputError(
             "`uncertainty`: one model without reverse generator, training reference and noise input gives no map; "
@@ -120,14 +122,14 @@ def uncertainty_maps(
             maps[f"{SPREAD} of {name}"] = noise_spread([pictures[name], *samples]), pictures[name]
     several = list(pictures.values())
     mean = to_integers(np.mean(several, axis=0), np.uint8, "mean of the stained images")
-    with_reference = [translator for translator in translators.values() if translator.seen is not None]
+    with_reference = [translator for translator in translators.values() if translator.training_reference is not None]
     novelty = novelty_of(with_reference, pair.ct) if len(with_reference) == len(translators) else None
     if novelty is not None:
         maps[NOVELTY] = novelty, mean
     if len(several) > 1:
         maps[DISAGREEMENT] = disagreement(several), mean
         if novelty is not None:
-            maps[DOUBT] = combined(maps[DISAGREEMENT][0], novelty), mean
+            maps[DISAGREEMENT_OR_NOVELTY] = combined(maps[DISAGREEMENT][0], novelty), mean
     return maps
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from tomostain.dataset.dataset import Dataset
+from tomostain.dataset.loaded import LoadedDataset, PairSource
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.calibration import check_uncertainty_options
 from tomostain.evaluate.config import EvaluateConfig, Split
-from tomostain.io.models import REVERSE, SPEC
+from tomostain.io.models import REVERSE, SPEC, Model
 from tomostain.models import PREFIX, find_model, model_name, suggest_builtin
 from tomostain.stain import Translator, load_translator
 from tomostain.stain.request import LoadedModel
-from tomostain.train.data import LoadedDataset, PairSource
 
-ModelLike: TypeAlias = str | os.PathLike[str] | Translator | LoadedModel
-"""A model folder, a run that has one, ``builtin:NAME``, or a loaded model."""
+ModelLike: TypeAlias = str | os.PathLike[str] | Translator | LoadedModel | Model
+"""A model folder, a run that has one, ``builtin:NAME``, a loaded model, or a model in memory."""
 DatasetLike: TypeAlias = PairSource
 """A dataset folder, a loaded dataset, or pairs in memory."""
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Candidates:
         named = _named(models)
         folders = {name: model for name, model in named.items() if isinstance(model, Path)}
         translators = {
-            name: _load(model, config) if isinstance(model, Path) else model for name, model in named.items()
+            name: model if isinstance(model, Translator) else _load(model, config) for name, model in named.items()
         }
         if config.uncertainty:
             check_uncertainty_options(translators)
@@ -143,27 +143,29 @@ def pairs_of(data: Dataset, split: Split, fold: int | None) -> tuple[str, ...]:
     return ids
 
 
-def _named(models: Mapping[str, ModelLike] | Iterable[ModelLike]) -> dict[str, Path | Translator]:
+def _named(models: Mapping[str, ModelLike] | Iterable[ModelLike]) -> dict[str, Path | Translator | Model]:
     if isinstance(models, Mapping):
         return {
             name: _model_folder(Path(model)) if isinstance(model, str | os.PathLike) else _loaded(model)
             for name, model in models.items()
         }
-    named: dict[str, Path | Translator] = {}
+    named: dict[str, Path | Translator | Model] = {}
     for model in models:
         if isinstance(model, str | os.PathLike):
             for name, folder in name_models([model]).items():
                 _add(named, name, folder, str(model))
         else:
-            translator = _loaded(model)
-            _add(named, translator.spec.recipe, translator, "loaded model")
+            loaded = _loaded(model)
+            _add(named, loaded.spec.recipe, loaded, "loaded model")
     if not named:
         name_models([])
     return named
 
 
-def _loaded(model: Translator | LoadedModel) -> Translator:
-    """Return the translator of a loaded model."""
+def _loaded(model: Translator | LoadedModel | Model) -> Translator | Model:
+    """Return the translator of a loaded model; a model in memory as it is."""
+    if isinstance(model, Model):
+        return model
     translator = model if isinstance(model, Translator) else getattr(model, "translator", None)
     if not isinstance(translator, Translator):
         raise InputError(f"`models`: expected a path or a loaded model, found {type(model).__name__}")
@@ -185,11 +187,12 @@ def _model_folder(run: Path) -> Path:
     return folder
 
 
-def _load(folder: Path, config: EvaluateConfig) -> Translator:
-    reverse = config.uncertainty and (folder / REVERSE).is_file()
+def _load(model: Path | Model, config: EvaluateConfig) -> Translator:
+    has_reverse = (model / REVERSE).is_file() if isinstance(model, Path) else model.reverse_state is not None
+    reverse = config.uncertainty and has_reverse
     # Metrics do not depend on the device unless a precision is asked for.
     precision = "float32" if config.stain.precision == "auto" else config.stain.precision
-    return load_translator(folder, config.device, reverse=reverse, precision=precision)
+    return load_translator(model, config.device, reverse=reverse, precision=precision)
 
 
 def _common_fold(translators: Mapping[str, Translator], split: str) -> int | None:

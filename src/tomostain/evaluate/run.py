@@ -65,8 +65,9 @@ def evaluate_models(
 
     Parameters
     ----------
-    models : path, Stainer, Translator, iterable of them, or mapping of names to them
-        Model folders, runs with a model, ``builtin:NAME``, or loaded models (`tomostain.load_stainer`).
+    models : path, Stainer, Translator, TrainedModel, iterable of them, or mapping of names to them
+        Model folders, runs with a model, ``builtin:NAME``, loaded models (`tomostain.load_stainer`), or models in
+        memory (`tomostain.train_model`).
     dataset : path, Dataset or sequence of Pair
         A dataset folder, a loaded dataset, or pairs in memory. All pairs of a sequence are the test set; use
         `tomostain.LoadedDataset.from_pairs` for pairs with folds.
@@ -112,7 +113,7 @@ def evaluate(
 
     Parameters
     ----------
-    model_or_run : path, Stainer or Translator
+    model_or_run : path, Stainer, Translator or TrainedModel
         A model folder, a run (its ``model`` is used), ``builtin:NAME``, or a loaded model.
     dataset : path, Dataset or sequence of Pair
     out : path

@@ -91,7 +91,8 @@ def compare_with_training(
     from tomostain.ood import ModelReference, TrainingReference, check_volume
 
     loaded = load_model(model)
-    training = None if loaded.seen is None else TrainingReference.from_arrays(loaded.seen, str(loaded.path / SEEN))
+    stored = loaded.training_reference
+    training = None if stored is None else TrainingReference.from_arrays(stored, str(loaded.path / SEEN))
     reference = ModelReference(loaded.spec.greys, training)
     if training is None and not reference.grey_values:
         raise InputError(

@@ -7,11 +7,13 @@ folder are ignored.
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.input_files import is_there
 from tomostain.integers import refuse_not_finite
@@ -69,7 +71,7 @@ _MAX_WEIGHT = 1e6
 """Trained weights are far below. The variance of features overflows in float32 where they are above 1e19."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """The content of a model folder, after the checks.
 
@@ -85,7 +87,7 @@ class Model:
         Weights of G_yx.
     hash : str
         sha256 of its checksums: identifies these weights and this ``model.yaml`` in provenance records.
-    seen : dict of ndarray or None
+    training_reference : dict of ndarray or None
         The training reference (`tomostain.ood.novelty.TrainingReference`); older models have none.
     recipe : str or None
         The text of ``recipe.yaml``: the recipe for further training; older models have none.
@@ -98,9 +100,15 @@ class Model:
     state: "dict[str, Tensor]"
     reverse_state: "dict[str, Tensor] | None"
     hash: str
-    seen: "dict[str, np.ndarray] | None" = None
+    training_reference: "dict[str, np.ndarray] | None" = None
     recipe: str | None = None
     discriminators: "dict[str, dict[str, Tensor]]" = field(default_factory=dict)
+
+    @property
+    def seen(self) -> "dict[str, np.ndarray] | None":
+        """Older name of `training_reference`."""
+        warnings.warn("Model.seen is now training_reference", DeprecationWarning, stacklevel=2)
+        return self.training_reference
 
 
 @dataclass(frozen=True)
@@ -122,13 +130,14 @@ class ModelExtras:
     discriminators: "Mapping[str, Mapping[str, Tensor]]" = field(default_factory=dict)
 
 
+@renamed_parameters(seen="training_reference")
 def save_model(
     folder: str | os.PathLike[str],
     spec: ModelSpec,
     generator_state: "Mapping[str, Tensor]",
     reverse_state: "Mapping[str, Tensor] | None" = None,
     *,
-    seen: "Mapping[str, np.ndarray] | None" = None,
+    training_reference: "Mapping[str, np.ndarray] | None" = None,
     extras: ModelExtras | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -142,7 +151,7 @@ def save_model(
         Must have a reverse architecture if, and only if, `reverse_state` is given.
     generator_state, reverse_state : mapping of str to Tensor
         State dictionaries of G_xy and G_yx.
-    seen : mapping of str to ndarray, optional
+    training_reference : mapping of str to ndarray, optional
         The training reference: `tomostain.ood.novelty.TrainingReference.to_arrays`.
     extras : ModelExtras, optional
         Recipe, picture and discriminators.
@@ -166,8 +175,8 @@ def save_model(
             _save_state(temporary / REVERSE, reverse_state)
         if extras.discriminators:
             _save_state(temporary / DISCRIMINATORS, _flat(extras.discriminators))
-        if seen is not None:
-            _save_arrays(temporary / SEEN, seen)
+        if training_reference is not None:
+            _save_arrays(temporary / SEEN, training_reference)
         (temporary / SPEC).write_text(spec.to_yaml(), encoding="utf-8")
         if extras.recipe is not None:
             (temporary / RECIPE).write_text(extras.recipe, encoding="utf-8")
@@ -216,11 +225,11 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
     state = _load_state(folder / GENERATOR)
     reverse_state = _load_state(folder / REVERSE) if spec.reverse is not None else None
     check_architecture(folder, spec, state, reverse_state)
-    seen = _load_arrays(folder / SEEN) if SEEN in sums else None
+    reference = _load_arrays(folder / SEEN) if SEEN in sums else None
     digest = hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
     recipe = (folder / RECIPE).read_text(encoding="utf-8", errors="replace") if RECIPE in sums else None
     discriminators = _by_network(_load_state(folder / DISCRIMINATORS)) if DISCRIMINATORS in sums else {}
-    return Model(folder, spec, state, reverse_state, digest, seen, recipe, discriminators)
+    return Model(folder, spec, state, reverse_state, digest, reference, recipe, discriminators)
 
 
 def _flat(states: "Mapping[str, Mapping[str, Tensor]]") -> "dict[str, Tensor]":

@@ -15,6 +15,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
 from tomostain.io.array_source import ArraySource
+from tomostain.io.models import Model as StoredModel
 from tomostain.io.ome_zarr.create import check_zarr_output
 from tomostain.io.ome_zarr.plan import stored_plan
 from tomostain.io.output_folder import check_folder_name, source_paths
@@ -37,7 +38,7 @@ class LoadedModel(Protocol):
         """The loaded model."""
 
 
-Model = StrPath | Translator | LoadedModel
+Model = StrPath | Translator | LoadedModel | StoredModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +47,8 @@ class StainRequest:
 
     Attributes
     ----------
-    model : path, Translator or Stainer
-        A model folder or a loaded model.
+    model : path, Stainer, Translator or TrainedModel
+        A model folder, a loaded model, or a model in memory (`tomostain.train_model`).
     volume : path or Volume
         Anything that `tomostain.io.open_volume` opens, or an open volume, such as of `Volume.from_array`.
     out : path, optional
@@ -72,7 +73,7 @@ class StainRequest:
     uncertainty : path, optional
         A second OME-Zarr of the same size: where the colours are unreliable
         (`tomostain.stain.uncertainty_map.uncertainty_map`).
-    ensemble : sequence of path, Translator or Stainer
+    ensemble : sequence of path, Stainer, Translator or TrainedModel
         Models of other folds. The uncertainty then includes their disagreement with `model`.
     noise_seed : int
         For models with a noise input: other seeds give another texture where the µCT does not determine it.
@@ -204,7 +205,7 @@ class StainRequest:
 
         Parameters
         ----------
-        model : path, Translator or Stainer, optional
+        model : path, Stainer, Translator or TrainedModel, optional
             By default `self.model`.
         reverse : bool
             Load the reverse generator too.
@@ -215,7 +216,7 @@ class StainRequest:
             As `load_translator`, or if a loaded model has another precision.
         """
         model = self.model if model is None else model
-        if isinstance(model, (str, os.PathLike)):
+        if isinstance(model, (str, os.PathLike, StoredModel)):
             return load_translator(
                 model,
                 self.device,

@@ -11,6 +11,7 @@ from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.intensity import estimate_reference, full_range_reference, normalise_ct
 from tomostain.integers import refuse_not_finite
 from tomostain.io import Volume
+from tomostain.io.models import Model
 from tomostain.ood import check_slices
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.chunk import stain_to_array
@@ -131,14 +132,19 @@ class Stainer:
 
 
 def load_stainer(
-    model: str | os.PathLike[str], *, device: str = "auto", config: StainConfig | None = None, noise_seed: int = 0
+    model: str | os.PathLike[str] | Model,
+    *,
+    device: str = "auto",
+    config: StainConfig | None = None,
+    noise_seed: int = 0,
 ) -> Stainer:
     """Load a model that stains arrays.
 
     Parameters
     ----------
-    model : path
-        Model folder. Nothing in it is executed.
+    model : path or TrainedModel
+        Model folder, run or ``builtin:NAME``, of which nothing is executed; or a model in memory, such as
+        `tomostain.train_model` returns.
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     config : StainConfig, optional

@@ -17,7 +17,7 @@ from tomostain.devices import choose_device, name_device
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_from_network, ct_to_network, histology_from_network, histology_to_network
 from tomostain.io.model_architecture import generator_without_memory
-from tomostain.io.models import SEEN, ModelSpec, load_model
+from tomostain.io.models import SEEN, Model, ModelSpec, load_model
 from tomostain.networks import Generator, is_tile_invariant
 from tomostain.networks.kernels import accelerate
 from tomostain.networks.noise_input import add_noise, split_noise
@@ -41,7 +41,7 @@ class Translator:
     device : torch.device
     reverse : Generator or None
         G_yx, if it was loaded.
-    seen : TrainingReference or None
+    training_reference : TrainingReference or None
         For the novelty; None for older models.
     has_volume_statistics : bool
         Whether `network` normalises by the statistics of a whole volume (`tomostain.stain.volume_statistics`).
@@ -63,7 +63,7 @@ class Translator:
     device: torch.device
     hash: str = ""
     reverse: Generator | None = None
-    seen: TrainingReference | None = None
+    training_reference: TrainingReference | None = None
     has_volume_statistics: bool = False
     precision: Precision = "float32"
     in_float32: "Callable[[], Translator] | None" = None
@@ -73,7 +73,7 @@ class Translator:
     @property
     def reference(self) -> ModelReference:
         """What the model stores of its training data (`tomostain.ood.check_volume`)."""
-        return ModelReference(self.spec.greys, self.seen)
+        return ModelReference(self.spec.greys, self.training_reference)
 
     @property
     def has_noise(self) -> bool:
@@ -93,6 +93,12 @@ class Translator:
         """Older name of `tile_invariant`."""
         warnings.warn("Translator.tile_free is now Translator.tile_invariant", DeprecationWarning, stacklevel=2)
         return self.tile_invariant
+
+    @property
+    def seen(self) -> TrainingReference | None:
+        """Older name of `training_reference`."""
+        warnings.warn("Translator.seen is now training_reference", DeprecationWarning, stacklevel=2)
+        return self.training_reference
 
     @property
     def pooled(self) -> bool:
@@ -170,18 +176,19 @@ def _run(network: Generator, images: Tensor, runner: NetworkRunner | None = None
 
 
 def load_translator(
-    model_folder: str | os.PathLike[str],
+    model_folder: str | os.PathLike[str] | Model,
     device: str = "auto",
     *,
     reverse: bool = False,
     precision: PrecisionChoice = "auto",
     may_fall_back: bool | None = None,
 ) -> Translator:
-    """Load a model folder. Nothing in the folder is executed.
+    """Load a model. Nothing in its folder is executed.
 
     Parameters
     ----------
-    model_folder : str or os.PathLike
+    model_folder : str, os.PathLike or Model
+        A model folder, a run that has one, ``builtin:NAME``, or a model in memory (`tomostain.train_model`).
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     reverse : bool
@@ -199,18 +206,19 @@ def load_translator(
         support for the precision, or the model has no reverse generator.
     """
     chosen = choose_device(device)
-    model = load_model(Path(model_folder))
+    model = model_folder if isinstance(model_folder, Model) else load_model(Path(model_folder))
     spec = model.spec
     if reverse and (spec.reverse is None or model.reverse_state is None):
         raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; use a model that has one")
-    seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
+    stored = model.training_reference
+    reference = None if stored is None else TrainingReference.from_arrays(stored, str(model.path / SEEN))
 
     def build(exact: Precision, runner: NetworkRunner | None) -> Translator:
         network = _build(model.path, spec.generator, model.state, chosen, exact)
         back = None
         if reverse and spec.reverse is not None and model.reverse_state is not None:
             back = _build(model.path, spec.reverse, model.reverse_state, chosen, exact)
-        return Translator(network, spec, chosen, model.hash, back, seen, precision=exact, runner=runner)
+        return Translator(network, spec, chosen, model.hash, back, reference, precision=exact, runner=runner)
 
     resolved = resolve_precision(precision, chosen)
     if (precision, resolved, chosen.type) == ("auto", "float32", "cuda"):

@@ -137,7 +137,7 @@ def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArr
     Parameters
     ----------
     translators : sequence of Translator
-        Each with a training reference (`Translator.seen`).
+        Each with a training reference (`Translator.training_reference`).
     ct : ndarray, shape (Y, X)
         Normalised µCT.
 
@@ -145,7 +145,8 @@ def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArr
     -------
     ndarray of float32, shape (Y, X)
     """
-    return np.min([novelty(ct, translator.seen) for translator in translators if translator.seen], axis=0)
+    references = [each.training_reference for each in translators]
+    return np.min([novelty(ct, reference) for reference in references if reference], axis=0)
 
 
 def combined(disagreement: Float32 | None, novelty: Float32 | None, spread: Float32 | None = None) -> Float32:

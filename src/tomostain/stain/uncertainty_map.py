@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.integers import to_integers
 from tomostain.io.models import REVERSE
+from tomostain.io.models import Model as StoredModel
 from tomostain.models import find_model
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import following_seeds, stain_seeds
@@ -45,7 +46,7 @@ def load_ensemble(request: StainRequest) -> tuple[Translator, ...]:
     """
     first = request.load_model()
     alone = not request.ensemble and request.noise_samples == 1
-    if first.seen is None and alone and first.reverse is None:
+    if first.training_reference is None and alone and first.reverse is None:
         if not _has_reverse(request.model):
             raise InputError(
                 f"{_name(request.model)}: has neither a training reference nor a reverse generator, so it gives no "
@@ -70,11 +71,15 @@ def load_ensemble(request: StainRequest) -> tuple[Translator, ...]:
 
 
 def _has_reverse(model: Model) -> bool:
+    if isinstance(model, StoredModel):
+        return model.reverse_state is not None
     return isinstance(model, (str, os.PathLike)) and (find_model(model) / REVERSE).is_file()
 
 
 def _name(model: Model) -> str:
-    return f"model {model.hash[:8]}" if isinstance(model, Translator) else str(model)
+    if isinstance(model, (str, os.PathLike)):
+        return str(model)
+    return f"model {(model if isinstance(model, Translator | StoredModel) else model.translator).hash[:8]}"
 
 
 def uncertainty_map(
@@ -140,7 +145,7 @@ def kind_of(translators: Sequence[Translator], noise_samples: int = 1) -> str:
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> kind_of([SimpleNamespace(seen=object())], noise_samples=4)
+    >>> kind_of([SimpleNamespace(training_reference=object())], noise_samples=4)
     'noise spread or novelty'
     """
     has = {DISAGREEMENT: len(translators) > 1, SPREAD: noise_samples > 1, NOVELTY: _have_references(translators)}
@@ -148,4 +153,4 @@ def kind_of(translators: Sequence[Translator], noise_samples: int = 1) -> str:
 
 
 def _have_references(translators: Sequence[Translator]) -> bool:
-    return all(translator.seen is not None for translator in translators)
+    return all(translator.training_reference is not None for translator in translators)

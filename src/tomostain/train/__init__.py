@@ -1,8 +1,8 @@
 """Training: losses (one per equation of paper section 2.6), recipes, patches, the loop."""
 
+from tomostain.dataset.loaded import LoadedDataset
 from tomostain.networks.build import build_network
 from tomostain.train.augment import Augment
-from tomostain.train.data import LoadedDataset
 from tomostain.train.default_recipe import choose_recipe, default_recipe, describe_recipes
 from tomostain.train.determinism import deterministic
 from tomostain.train.export import ModelLabels, export_model
@@ -14,6 +14,7 @@ from tomostain.train.recipes import Recipe, list_recipes, load_recipe
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.step import Step
 from tomostain.train.terms import Term, register_term
+from tomostain.train.trained_model import TrainedModel
 from tomostain.train.trainer import Trainer
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "Step",
     "Term",
+    "TrainedModel",
     "Trainer",
     "build_network",
     "choose_recipe",

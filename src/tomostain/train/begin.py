@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Self, TypedDict
 
 from tomostain.config import check_keywords
+from tomostain.dataset.loaded import LoadedDataset, PairSource
 from tomostain.errors import InputError
 from tomostain.train.checkpoint import LAST, load_last
 from tomostain.train.contrast import warn_about_contrast
-from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.default_recipe import RecipeSource, choose_recipe
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.initial_model import InitialModel, InitSource

@@ -12,6 +12,7 @@ import numpy as np
 from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset
+from tomostain.dataset.loaded import LoadedDataset, PairSource
 from tomostain.errors import InputError
 from tomostain.io.csv_files import read_csv
 from tomostain.io.models import ModelExtras, ModelSpec, TrainingRecord, save_model
@@ -19,7 +20,6 @@ from tomostain.ood.grey_values import solid_quantiles
 from tomostain.ood.novelty import training_reference
 from tomostain.ood.regional_reference import Augmentation
 from tomostain.train.checkpoint import LAST, read_checkpoint
-from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.logbook import METRICS
 from tomostain.train.recipe import Recipe
 from tomostain.train.run_folder import DESCRIPTION, REJECTED, recorded_initial_model
@@ -134,7 +134,7 @@ def export_model(
         picture=sample_image(recipe, forward, pair),
         discriminators={name: weights[name] for name in _DISCRIMINATORS if labels.discriminators and name in weights},
     )
-    save_model(Path(out), spec, forward, reverse, seen=reference, extras=extras, overwrite=overwrite)
+    save_model(Path(out), spec, forward, reverse, training_reference=reference, extras=extras, overwrite=overwrite)
     return Path(out)
 
 

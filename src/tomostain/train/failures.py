@@ -4,14 +4,20 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from tomostain.errors import InputError
 from tomostain.memory import is_out_of_memory
 
 
 @contextmanager
-def explain_failures(run: Path) -> Iterator[None]:
+def explain_failures(run: Path | None) -> Iterator[None]:
     """Re-raise a full disk and an allocation that failed, on the CPU or a GPU, as `InputError`.
+
+    Parameters
+    ----------
+    run : Path or None
+        The folder of the training; None if it has none.
 
     Raises
     ------
@@ -23,6 +29,12 @@ def explain_failures(run: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        if run is None:
+            raise InputError(
+                f"the temporary folder {gettempdir()}: the disk or your quota is full; give `run`, a folder on another "
+                "disk, or set the environment variable TMPDIR",
+                parameter="run",
+            ) from None
         raise InputError(
             f"{run}: the disk or your quota is full; the last complete checkpoint is preserved. Free some space and "
             "continue with `resume=True`"
@@ -31,7 +43,8 @@ def explain_failures(run: Path) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split(". ")[0].split())[:160]
+        name, kept = ("", "") if run is None else (f"{run}: ", ". The last complete checkpoint is preserved")
         raise InputError(
-            f"{run}: not enough memory for this training ({reason or type(error).__name__}); lower batch or patch_px "
-            "of the recipe, or set accumulate or checkpoint_activations. The last complete checkpoint is preserved"
+            f"{name}not enough memory for this training ({reason or type(error).__name__}); lower batch or patch_px "
+            f"of the recipe, or set accumulate or checkpoint_activations{kept}"
         ) from None

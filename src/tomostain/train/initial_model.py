@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tomostain.config import parse_yaml
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.io.model_spec import RECIPE, SPEC, InitialModelRecord, ModelSpec
-from tomostain.io.models import check_state, load_model
+from tomostain.io.models import Model, check_state, load_model
 from tomostain.models import find_model, model_name, suggest_builtin
 from tomostain.networks.registry import network_class, parse_generator_spec
 from tomostain.train.checkpoint import LAST, named_networks, read_checkpoint
@@ -55,9 +55,10 @@ class InitialModel:
 
         Parameters
         ----------
-        source : str or path-like
-            A model folder, ``builtin:NAME``, or a run that has a model. The discriminators and the networks of loss
-            terms come from the model folder, or from the last checkpoint of the run that the model belongs to.
+        source : str, path-like or TrainedModel
+            A model folder, ``builtin:NAME``, a run that has a model, or a model in memory. The discriminators and the
+            networks of loss terms come from the model folder, or from the last checkpoint of the run that the model
+            belongs to.
 
         Raises
         ------
@@ -66,14 +67,15 @@ class InitialModel:
         """
         if isinstance(source, InitialModel):
             return source
-        folder = find_model(source)
-        if not (folder / SPEC).is_file():
+        folder = source.path if isinstance(source, Model) else find_model(source)
+        if not isinstance(source, Model) and not (folder / SPEC).is_file():
             raise InputError(
                 f"{source}: neither a model nor a run with one (no {SPEC}); give `init` a model folder, a finished run "
                 f"or builtin:NAME{suggest_builtin(source)}",
                 parameter="init",
             )
-        model = load_model(folder)
+        model = source if isinstance(source, Model) else load_model(folder)
+        name = str(folder) if isinstance(source, Model) else model_name(source)
         spec = model.spec
         states: dict[str, Mapping[str, Tensor]] = dict.fromkeys(_STAINING, model.state)
         if model.reverse_state is not None:
@@ -83,7 +85,7 @@ class InitialModel:
         if run is not None:
             states = _of_run(run, spec) | states
         record = InitialModelRecord(
-            name=model_name(source), hash=model.hash, stain=spec.stain, recipe=spec.recipe, voxel_um=spec.voxel_um
+            name=name, hash=model.hash, stain=spec.stain, recipe=spec.recipe, voxel_um=spec.voxel_um
         )
         return cls(record, spec, states, _recipe_of(run, model.recipe, spec))
 
@@ -159,7 +161,7 @@ class InitialModel:
         return f"{record.name} ({record.stain}, {record.voxel_um:g} µm, {record.recipe}, hash {record.hash[:12]})"
 
 
-InitSource: TypeAlias = str | os.PathLike[str] | InitialModel
+InitSource: TypeAlias = str | os.PathLike[str] | InitialModel | Model
 """A model folder, a run, ``builtin:NAME``, or an open model."""
 
 

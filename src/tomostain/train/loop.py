@@ -5,21 +5,24 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, overload
 
+from tomostain.dataset.loaded import PairSource
 from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
+from tomostain.io.atomic import temporary_folder
 from tomostain.io.output_folder import check_sources_outside
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.train.begin import TrainKeywords, TrainOptions, begin
 from tomostain.train.checkpoint import save_last
 from tomostain.train.contrast import contrast
-from tomostain.train.data import PairSource
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.export import ModelLabels, export_model
 from tomostain.train.failures import explain_failures
 from tomostain.train.limits import NO_LIMIT, Limits, Pace
 from tomostain.train.logbook import Logbook
 from tomostain.train.run_folder import check_run, locked_run, record_rejected_pairs
+from tomostain.train.step_losses import StepLosses
+from tomostain.train.trained_model import TrainedModel
 from tomostain.train.trainer import READ_EVERY_STEPS, Trainer
 
 __all__ = ["TrainOptions", "contrast", "total_steps", "train", "train_model"]
@@ -30,14 +33,32 @@ LOG_EVERY_STEPS = READ_EVERY_STEPS
 CHECKPOINT_EVERY_S = 60.0
 
 
+@overload
+def train_model(
+    dataset: PairSource,
+    run: None = None,
+    *,
+    progress: Progress = ...,
+    should_stop: ShouldStop = ...,
+    **options: Unpack[TrainKeywords],
+) -> TrainedModel: ...
+@overload
 def train_model(
     dataset: PairSource,
     run: str | os.PathLike[str],
     *,
+    progress: Progress = ...,
+    should_stop: ShouldStop = ...,
+    **options: Unpack[TrainKeywords],
+) -> Path: ...
+def train_model(
+    dataset: PairSource,
+    run: str | os.PathLike[str] | None = None,
+    *,
     progress: Progress = silent,
     should_stop: ShouldStop = never,
     **options: Unpack[TrainKeywords],
-) -> Path:
+) -> Path | TrainedModel:
     """Train the networks of a recipe on a dataset (paper section 2.6.3).
 
     Processes that are started by torchrun or srun train one model together: the batch of the recipe is divided among
@@ -50,8 +71,10 @@ def train_model(
     dataset : str, path-like, Dataset or sequence of Pair
         The folder of a dataset, a loaded dataset, or pairs as arrays. Of a sequence all pairs train; use
         `tomostain.train.LoadedDataset.from_pairs` for pairs with folds. Each pair is read from disk once.
-    run : str or path-like
-        The folder that gets the recipe, metrics, sample images, checkpoints and the model.
+    run : str or path-like, optional
+        The folder that gets the recipe, metrics, sample images, checkpoints and the model. None: the model is returned
+        in memory. The files of the run are then in the temporary folder of the system until the function returns, and
+        a training that is stopped leaves nothing.
     progress : Progress
         Receives a report after every step.
     should_stop : function
@@ -86,32 +109,73 @@ def train_model(
 
     Returns
     -------
-    Path
-        `run`. The model of the last state is in `run`/model.
+    Path or TrainedModel
+        `run`, with the model of the last state in `run`/model. Without `run`, this model and the losses
+        (`tomostain.TrainedModel`).
 
     Raises
     ------
     InputError
         If recipe, initial model, dataset and options do not fit together, `run` may not be written, another process
-        trains in it, disk or memory do not suffice, or a loss is not finite.
+        trains in it, disk or memory do not suffice, or a loss is not finite. Also if `resume` is set or several
+        processes train, but `run` is not given.
     InterruptedRunError
         If `should_stop` returned True, after the checkpoint was written.
     PeerProcessError
         If another process of this training raised one of these.
     """
-    chosen, run = TrainOptions.of_keywords(options), Path(run)
-    with ExitStack() as stack:
-        stack.enter_context(explain_failures(run))
+    chosen, folder = TrainOptions.of_keywords(options), None if run is None else Path(run)
+    with explain_failures(folder):
         context = DistributedContext(chosen.device)
+        if folder is None:
+            return _train_in_memory(dataset, chosen, context, progress, should_stop)
+        _train_in_folder(dataset, folder, chosen, context, progress, should_stop)
+    return folder
+
+
+def _train_in_memory(
+    dataset: PairSource,
+    options: TrainOptions,
+    context: DistributedContext,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> TrainedModel:
+    """Train in a temporary folder, and return what it holds in the end."""
+    if options.resume:
+        raise InputError(
+            "`resume`: a training without a folder leaves nothing to continue; give `run`, the folder of the training",
+            parameter="resume",
+        )
+    if context.size > 1:
+        raise InputError("`run`: several processes that train one model need a folder; give `run`", parameter="run")
+    with temporary_folder("training") as folder:
+        try:
+            last_row = _train_in_folder(dataset, folder / "run", options, context, progress, should_stop)
+        except InterruptedRunError:
+            raise InterruptedRunError(
+                "the training was stopped; without `run`, the folder of the training, nothing of it is left"
+            ) from None
+        return TrainedModel.of_run(folder / "run", last_row)
+
+
+def _train_in_folder(
+    dataset: PairSource,
+    run: Path,
+    options: TrainOptions,
+    context: DistributedContext,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> dict[str, float]:
+    """Check and lock a folder, and train in it; return the losses at the last step."""
+    with ExitStack() as stack:
         with context.raise_on_all_ranks():
             # Not in the other processes: they would find the folder that rank zero has just made.
             if context.is_rank_zero:
                 if isinstance(dataset, str | os.PathLike):
                     check_sources_outside(run, "run", [dataset])
-                check_run(run, resume=chosen.resume, overwrite=chosen.overwrite)
+                check_run(run, resume=options.resume, overwrite=options.overwrite)
                 stack.enter_context(locked_run(run))
-        _train(dataset, run, chosen, context, progress, should_stop)
-    return run
+        return _train(dataset, run, options, context, progress, should_stop)
 
 
 def _train(
@@ -121,14 +185,14 @@ def _train(
     context: DistributedContext,
     progress: Progress,
     should_stop: ShouldStop,
-) -> None:
-    """Train in a locked folder."""
+) -> dict[str, float]:
+    """Train in a locked folder; return the losses at the last step."""
     trainer, data = begin(dataset, run, options, context)
     with context.raise_on_all_ranks():
         logbook = Logbook(run, trainer.columns, trainer.state.step) if context.is_rank_zero else None
     _log_start(trainer, run)
     try:
-        _take_steps(trainer, run, logbook, options, progress if context.is_rank_zero else silent, should_stop)
+        row = _take_steps(trainer, run, logbook, options, progress if context.is_rank_zero else silent, should_stop)
     except (InputError, InterruptedRunError) as error:
         if context.is_rank_zero:
             raise
@@ -139,8 +203,10 @@ def _train(
     with context.raise_on_all_ranks():
         if context.is_rank_zero:
             labels = ModelLabels(metrics=trainer.validate_last())
+            row |= labels.metrics
             export_model(run, run / "model", dataset=data, labels=labels, overwrite=True)
             logger.info("%s: model written at step %d", run / "model", trainer.state.step)
+    return row
 
 
 train = train_model
@@ -170,8 +236,8 @@ def _take_steps(
     options: TrainOptions,
     progress: Progress,
     should_stop: ShouldStop,
-) -> None:
-    """Take steps until a limit is reached or a stop is requested; then write `last`.
+) -> dict[str, float]:
+    """Take steps until a limit is reached or a stop is requested; then write `last`. Return the losses at the end.
 
     Only a process with a `logbook` writes. All processes decide together whether to take another step.
     """
@@ -180,6 +246,7 @@ def _take_steps(
     pace = Pace(limits, total, state.step, state.seconds, state.cpu_seconds)
     started, cpu_started = options.clock() - state.seconds, time.process_time() - state.cpu_seconds
     saved = time.monotonic()
+    losses: StepLosses | dict[str, float] = {}
     if total < NO_LIMIT:
         progress("training", state.step, total)
     while state.step < total and limits.time_left(state.seconds, state.cpu_seconds):
@@ -209,6 +276,7 @@ def _take_steps(
             trainer.write_sample(run)
             _save(run, trainer)
             progress("training", state.step, state.step)
+    return {"step": state.step, "epoch": state.step // trainer.steps_per_epoch, "seconds": state.seconds, **losses}
 
 
 def _save(run: Path, trainer: Trainer) -> None:

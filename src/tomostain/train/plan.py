@@ -7,11 +7,11 @@ from typing import Unpack
 import torch
 
 from tomostain.dataset.dataset import Split
+from tomostain.dataset.loaded import LoadedDataset, PairSource
 from tomostain.memory import format_bytes
 from tomostain.networks.tile_invariance import is_tile_invariant
 from tomostain.train.begin import TrainKeywords, TrainOptions
 from tomostain.train.cost import StepCost, count_step
-from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.default_recipe import choose_recipe
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.initial_model import InitialModel
