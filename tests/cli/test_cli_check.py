@@ -50,7 +50,9 @@ def test_a_volume_with_nan(tmp_path, fails):
 def test_hdf5_without_a_volume(tmp_path, fails):
     with h5py.File(tmp_path / "flat.h5", "w") as file:
         file["image"] = np.zeros((4, 4))
-    assert "flat.h5" in fails("check", tmp_path / "flat.h5")
+    message = fails("check", tmp_path / "flat.h5")
+    assert "flat.h5" in message
+    assert "slide" not in message  # HDF5 is never a slide
 
 
 @pytest.mark.skipif(not (SHARED / "slides").is_dir(), reason="the shared real data are not here")

@@ -1,5 +1,6 @@
 """No verb replaces an input or a file of the user, also with --overwrite."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.toys import grey_values, toy_model
 from tomostain.cli.main import app, run
 from tomostain.io import create_stained, open_stained, write_stack
 from tomostain.io.images import write_image
+from tomostain.io.ome_zarr.reader import StainedVolume
 
 Fails = Callable[..., str]
 
@@ -154,3 +156,28 @@ def test_a_volume_without_checksums_is_reported(work: Path, capsys: pytest.Captu
     (work / "stained.ome.zarr" / "0" / "SHA256SUMS").unlink()
     assert run(["export", "stained.ome.zarr", "slices", "--to", "rgb-tiff"]) == 0
     assert "has no checksums (0/SHA256SUMS)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("to", "out"), [("rgb-tiff", "OUT"), ("ome-zarr-0.4", "OUT.ome.zarr"), ("nrrd", "OUT.nrrd")])
+def test_one_of_two_exports_to_one_path_is_refused(
+    work: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch, to: str, out: str, overwrite: bool
+) -> None:
+    words = f"-q export stained.ome.zarr {out} --to {to} {'--overwrite' if overwrite else ''}".split()
+    if overwrite:
+        assert run(words) == 0
+    read, codes = StainedVolume.read, []
+
+    def read_and_export_again(self: StainedVolume, *arguments: int) -> object:
+        monkeypatch.setattr(StainedVolume, "read", read)
+        codes.append(run(words))  # the whole other command, while the first one reads
+        return read(self, *arguments)
+
+    monkeypatch.setattr(StainedVolume, "read", read_and_export_again)
+    message = fails(*words)
+    assert codes == [0]
+    assert re.search("(appeared|changed|added or changed) while this command ran", message)
+    assert not [path.name for path in work.iterdir() if path.name.startswith(".")]
+    monkeypatch.undo()
+    monkeypatch.chdir(work)
+    assert run(["check", out]) == 0

@@ -239,6 +239,15 @@ def test_colour_spaces_against_references() -> None:
     assert np.abs(converted(ink, ColourModel("cmyk"), Path("a")).astype(int) - naive).max() <= 1
 
 
+def test_subsampled_ycbcr_without_jpeg_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", YCC, photometric="ycbcr", subsampling=(1, 1), metadata=None)
+    data = (tmp_path / "a.tif").read_bytes()
+    tag = data.index((530).to_bytes(2, "little"))
+    (tmp_path / "a.tif").write_bytes(data[: tag + 8] + b"\2\0\2\0" + data[tag + 12 :])
+    with pytest.raises(InputError, match=r"YCbCr colours of reduced resolution .* save it as RGB$"):
+        open_slide(tmp_path / "a.tif", pixel_um=1).read(1)
+
+
 def test_studio_range_and_coefficients_of_ycbcr() -> None:
     # ITU-R BT.709 in studio range: black 16, white 235, chroma 16 to 240 about 128 (tags 529 and 532).
     model = ColourModel("ycbcr", ycbcr=YCbCr((0.2126, 0.7152, 0.0722), (16, 235, 128, 240, 128, 240)))

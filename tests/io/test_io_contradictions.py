@@ -57,6 +57,15 @@ def test_the_last_slices_that_the_log_states_are_missing(tmp_path: Path) -> None
     np.testing.assert_array_equal(volume.read(0, 4), VOLUME[:4])
 
 
+@pytest.mark.parametrize(("step", "missing"), [("1", ((4, 6),)), ("2", ()), (None, ())])
+def test_a_log_without_the_count_of_its_sections(tmp_path: Path, step: str | None, missing: tuple) -> None:
+    text = NRECON.replace("Sections Count={count}\n", "").format(first=421, last=426)
+    if step is not None:
+        text = text.replace("First Section", f"Section to Section Step={step}\nFirst Section")
+    path = _slices(tmp_path / "a", first=421, count=4 if missing or step is None else 3)
+    assert open_volume(_log(path, text), voxel_um=5, allow_missing=True).missing == missing
+
+
 def test_all_slices_that_the_log_states(tmp_path: Path) -> None:
     path = _log(_slices(tmp_path / "a", first=3), NRECON.format(count=6, first=3, last=8))
     assert open_volume(path).voxel_um == (5, 5, 5)
@@ -377,3 +386,26 @@ def test_the_stage_position_of_an_ome_tiff(tmp_path: Path, unit: str, factor: fl
     else:
         assert placement is not None
         np.testing.assert_allclose(placement.origin_um, (30 * factor, 20 * factor, 10 * factor))
+
+
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+def test_voxels_that_the_file_states_to_hold_no_data(tmp_path: Path, name: str) -> None:
+    attributes = {name: int(VOLUME[4, 2, 3]), "scale_factor": 0.5}
+    zarr.create_array(tmp_path / "a.zarr", data=VOLUME).attrs.update(attributes)
+    for path in (_hdf5(tmp_path / "a.h5", **attributes), tmp_path / "a.zarr"):
+        volume = open_volume(path, voxel_um=5)
+        np.testing.assert_array_equal(volume.read(0, 4), VOLUME[:4] * np.float32(0.5))
+        message = rf"voxels hold no data \(value {attributes[name]}, stated by {name}; first in slice 4\); crop them"
+        with pytest.raises(InputError, match=message):
+            volume.read(2, 6)
+
+
+@pytest.mark.parametrize("value", [0, float("nan"), "AAAAAAAA+H8=", [0.0]])  # the text is NaN as xarray writes it
+def test_zero_and_nan_as_fill_values(tmp_path: Path, value: object) -> None:
+    volume = VOLUME.copy()
+    volume[2, :, 5] = 0
+    zarr.create_array(tmp_path / "a.zarr", data=volume).attrs["_FillValue"] = value
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.zarr", voxel_um=5).read(0, 6), volume)
+    zarr.open_array(tmp_path / "a.zarr").attrs["_FillValue"] = "none!"
+    with pytest.raises(InputError, match=r"its _FillValue 'none!' is not a number"):
+        open_volume(tmp_path / "a.zarr", voxel_um=5)

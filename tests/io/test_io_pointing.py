@@ -14,6 +14,7 @@ import pytest
 
 from tomostain.errors import InputError
 from tomostain.io import open_volume
+from tomostain.io.output_folder import check_sources_outside
 
 pytest.importorskip("SimpleITK")
 VOLUME = np.random.default_rng(0).integers(0, 60000, (4, 5, 6)).astype("<u2")
@@ -246,3 +247,11 @@ def test_a_nifti_whose_header_has_another_length(tmp_path: Path, size: int) -> N
     content = (tmp_path / "a.nii").read_bytes()
     (tmp_path / "a.nii").write_bytes(struct.pack("<i", size) + content[4:])
     _refused(tmp_path / "a.nii", "does not begin with a header of NIfTI")
+
+
+def test_an_input_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "v.nrrd").symlink_to("v.nrrd")
+    with pytest.raises(InputError, match=r"v\.nrrd: is a link that leads back to itself"):
+        check_sources_outside(tmp_path / "out", "export", [tmp_path / "v.nrrd"])
+    with pytest.raises(InputError, match=r"v\.nrrd: "):
+        open_volume(tmp_path / "v.nrrd")

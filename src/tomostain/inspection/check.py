@@ -231,7 +231,11 @@ def _stained(path: Path, progress: Progress) -> Inspection:
 def _image(path: Path, options: CheckOptions, progress: Progress) -> Inspection:
     """Read a volume, or a slide if it is not a volume."""
     from tomostain.io import open_slide, open_volume
+    from tomostain.io.itk_checks import MHA_SUFFIXES, NIFTI_SUFFIXES
+    from tomostain.io.nrrd_files import NRRD_SUFFIXES
+    from tomostain.io.volumes.hdf5 import HDF5_SUFFIXES
 
+    only_volumes = (*MHA_SUFFIXES, *NIFTI_SUFFIXES, *NRRD_SUFFIXES, *HDF5_SUFFIXES)
     try:
         if options.pixel_um is not None:
             raise InputError(f"{path}: `pixel_um` is for slides")
@@ -239,7 +243,7 @@ def _image(path: Path, options: CheckOptions, progress: Progress) -> Inspection:
             path, voxel_um=options.voxel_um, dataset=options.dataset, allow_missing=options.allow_missing
         )
     except InputError as not_volume:
-        if path.is_dir() or options.dataset is not None:
+        if path.is_dir() or options.dataset is not None or path.name.lower().endswith(only_volumes):
             raise
         voxel_um = options.voxel_um
         pixel_um = options.pixel_um or (voxel_um[1] if isinstance(voxel_um, Sequence) else voxel_um)
@@ -248,7 +252,7 @@ def _image(path: Path, options: CheckOptions, progress: Progress) -> Inspection:
         except InputError as not_slide:
             if options.pixel_um is not None:
                 raise
-            raise InputError(f"{not_volume}; it is not a slide either: {not_slide}") from None
+            raise InputError(f"{not_volume}; as a slide: {not_slide}") from None
     return Inspection(path, "volume", volume.describe(), (_read_all(volume, progress),))
 
 

@@ -49,7 +49,9 @@ def refuse_existing(path: str | os.PathLike[str], overwrite: bool, what: str = "
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
+def atomic_file(
+    path: str | os.PathLike[str], overwrite: bool = True, *, refuse_changed: bool = False
+) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it to `path` if the block ends without an error.
 
     The temporary name keeps the suffixes of `path`, because many writers choose the format by them.
@@ -60,15 +62,18 @@ def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterato
         The file to write. Its folder is created.
     overwrite : bool
         Replace an existing file.
+    refuse_changed : bool
+        With `overwrite`, do not replace a file that appeared or changed since the start.
 
     Raises
     ------
     InputError
-        If the file exists at the start or at the end and `overwrite` is false, or `path` is a folder or cannot be
-        written.
+        If the file exists at the start or at the end and `overwrite` is false, if it changed and `refuse_changed` is
+        true, or if `path` is a folder or cannot be written.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
+    at_start = _contents(path) if refuse_changed else {}
     if path.is_dir():
         raise InputError(f"{path}: is a folder, but a file is to be written; give a file name")
     if path.parent not in _cleaned:
@@ -76,6 +81,8 @@ def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterato
         remove_leftovers(path.parent)
     with _temporary_path(path) as temporary:
         yield temporary
+        if overwrite and refuse_changed and _contents(path) not in ({}, at_start):
+            raise _appeared(path, "was changed" if at_start else "appeared")
         if overwrite:
             temporary.replace(path)
         else:
@@ -161,9 +168,9 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def _appeared(path: Path) -> InputError:
+def _appeared(path: Path, what: str = "appeared") -> InputError:
     return InputError(
-        f"{path}: appeared while this command ran, so it is not replaced and this result is not written; "
+        f"{path}: {what} while this command ran, so it is not replaced and this result is not written; "
         "run it again with another name, or move the existing one"
     )
 

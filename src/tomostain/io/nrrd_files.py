@@ -145,12 +145,7 @@ def _geometry(fields: Mapping[str, Any]) -> dict[str, Any]:
     units = tuple(unit or default for unit in _words(fields.get("space units"))) or (default,) * 3
     directions = fields.get("space directions")
     if directions is None:
-        spacings = fields.get("spacings")
-        if spacings is None:
-            return {"space": space}
-        per_axis = _words(fields.get("units")) or ("",) * len(spacings)
-        diagonal = tuple(tuple(row) for row in np.where(np.eye(3), np.asarray(spacings, float)[:3], 0.0))
-        return {"space": space, "vectors": diagonal, "units": tuple(unit or None for unit in per_axis[:3])}
+        return {"space": space} | _axis_geometry(fields)
     rows = [np.full(3, math.nan) if row is None else np.asarray(row, dtype=float).ravel() for row in directions]
     vectors = np.array([row for row in rows if row.shape == (3,) and not np.isnan(row).all()])
     if vectors.shape != (3, 3) or len(units) != 3:
@@ -163,6 +158,33 @@ def _geometry(fields: Mapping[str, Any]) -> dict[str, Any]:
         "vectors": tuple(tuple(row) for row in (vectors * flips).tolist()),
         "origin": tuple((origin * flips).tolist()) if origin.shape == (3,) and np.isfinite(origin).all() else None,
     }
+
+
+def _axis_geometry(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return vectors, origin and units that are stated axis by axis: by spacings, or by the ends of the axes.
+
+    The ends are those of the outer voxels (centering "cell", the default of Teem and ITK) or their centres ("node").
+    """
+    spacings, mins, maxs = (_numbers(fields, name) for name in ("spacings", "axis mins", "axis maxs"))
+    centers = _words(fields.get("centers", fields.get("centerings"))) or ("cell",) * 3
+    is_node = np.array([(center.lower() == "node") for center in (*centers, "", "", "")[:3]])
+    if np.isnan(spacings).all():
+        spacings = (maxs - mins) / np.maximum(_numbers(fields, "sizes") - is_node, 1)
+        if np.isnan(spacings).all():
+            return {}
+    first = mins + np.where(is_node, 0.0, spacings / 2)
+    per_axis = (*_words(fields.get("units")), "", "", "")[:3]
+    return {
+        "vectors": tuple(tuple(row) for row in np.where(np.eye(3), spacings, 0.0)),
+        "origin": tuple(first.tolist()) if np.isfinite(first).all() else None,
+        "units": tuple(unit or None for unit in per_axis),
+    }
+
+
+def _numbers(fields: Mapping[str, Any], name: str) -> NDArray[np.float64]:
+    """Return the first three numbers of a field, NaN where it has none; the format allows the name without a space."""
+    values = np.asarray(fields.get(name, fields.get(name.replace(" ", ""), ())), dtype=float).ravel()[:3]
+    return np.concatenate([values, np.full(3 - len(values), math.nan)])
 
 
 def _to_patient(space: str) -> NDArray[np.float64]:

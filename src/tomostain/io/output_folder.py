@@ -195,15 +195,22 @@ def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iter
     InputError
         If it is a source, contains one, or lies in one.
     """
-    out = Path(path).resolve()
+    out = _resolved(Path(path))
     for source in map(Path, sources):
-        resolved = source.resolve()
+        resolved = _resolved(source)
         if out == resolved or (out.exists() and resolved.exists() and out.samefile(resolved)):
             raise InputError(f"{path}: is an input of this command; choose another name for the {kind}")
         if resolved.is_relative_to(out):
             raise InputError(f"{source}: lies in {path}, which would be replaced; choose another name for the {kind}")
         if out.is_relative_to(resolved) and (_has_parts(resolved) or _is_slice(out)):
             raise InputError(f"{path}: lies in {source}, which is an input; choose another place for the {kind}")
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: Python 3.11 and 3.12, for a link in a circle
+        raise InputError(f"{path}: is a link that leads back to itself; replace it by the file or folder") from None
 
 
 def _has_parts(folder: Path) -> bool:

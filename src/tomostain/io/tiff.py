@@ -64,6 +64,11 @@ def tiff_errors(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: is not readable; change its permissions") from None
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, struct.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "chroma subsampling" in reason:
+            raise InputError(
+                f"{path}: holds YCbCr colours of reduced resolution without JPEG compression, which are not read; save "
+                "it as RGB"
+            ) from None
         raise InputError(
             f"{path}: cannot be read as TIFF ({reason}); the file is truncated or damaged, copy it again"
         ) from None

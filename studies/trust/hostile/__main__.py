@@ -148,6 +148,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=0, help="a random sample of so many (0: all)")
     parser.add_argument("--per-kind", type=int, default=0, help="a random sample of so many of each kind (0: all)")
     parser.add_argument("--commands", type=int, default=0, help="only the first commands of each input (0: all)")
+    parser.add_argument("--part", type=int, nargs=2, metavar=("K", "N"), help="only every N-th input from number K on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", type=Path, help="results.csv of an earlier run: only the inputs with faults in it")
     parser.add_argument("--keep-world", action="store_true", help="use the good inputs of the last run")
@@ -163,6 +164,8 @@ def main() -> int:
         for number, case in enumerate(all_cases())
         if (arguments.kind is None or case.kind in arguments.kind) and arguments.like in case.operator
     ]
+    if arguments.part is not None:
+        chosen = chosen[arguments.part[0] :: arguments.part[1]]
     if arguments.again is not None:
         with arguments.again.open(newline="") as file:
             faults = {

@@ -253,18 +253,22 @@ def skyscan_log(path: Path, text: str) -> ScanLog | None:
     steps = [_decimal(path, "Section to Section Step", v) for v in reconstruction.get("section to section step", [])]
     step = _one(path, steps, "section steps") or 1.0
     prefix = sections.get("file name convention", {}).get("filename prefix", [""])[0]
-    plane, slices = _result_plane(reconstruction), _reconstructed_sections(reconstruction)
+    plane, slices = _result_plane(reconstruction), _reconstructed_sections(reconstruction, steps)
     return ScanLog(path, prefix or path.stem, (size * step, size, size), plane=plane, sections=slices)
 
 
-def _reconstructed_sections(reconstruction: dict[str, list[str]]) -> Sections | None:
-    """Return the slices that NRecon reconstructed: ``Sections Count``, ``First Section`` and ``Last Section``."""
+def _reconstructed_sections(reconstruction: dict[str, list[str]], steps: list[float]) -> Sections | None:
+    """Return the slices that NRecon reconstructed: ``Sections Count``, ``First Section`` and ``Last Section``.
+
+    Without the count, it follows from the other two and from the steps between sections, if the log states them.
+    """
     values = [reconstruction.get(key, [""])[-1] for key in ("sections count", "first section", "last section")]
     count, first, last = (int(value) if value.isdecimal() and len(value) < 9 else None for value in values)
     if first is not None and last is not None:
         first, last = min(first, last), max(first, last)
+    if not count and first is not None and last is not None and len(steps) == 1 and steps[0] >= 1:
+        count = int((last - first) // steps[0]) + 1
     if not count:
-        # Without the count, the step between two sections is not known for certain.
         return None
     return Sections(count, first, last)
 

@@ -16,6 +16,7 @@ from tomostain.io.metadata.nexus import Layout, layout, preferred
 from tomostain.io.metadata.projections import why_projections
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.chunks import check_chunk
+from tomostain.io.volumes.fill_value import without_fill_values
 from tomostain.io.volumes.hdf5_missing import covered_by_parts, missing_in_hdf5, zero_unwritten
 from tomostain.io.volumes.hdf5_virtual import virtual_parts
 from tomostain.io.volumes.registry import register_reader
@@ -58,7 +59,7 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
             check_chunk(path, values)
             missing = missing_in_hdf5(values, axes.order[0])
             coverage = covered_by_parts(values) if missing and values.is_virtual else None
-            rescale = _rescale(path, tree, values)
+            rescale, attributes = _rescale(path, tree, values), dict(values.attrs)
             file_of, name = Path(values.file.filename), values.name
         finally:
             tree.close()
@@ -93,7 +94,7 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
         conflict=axes.conflict,
         unknown_unit=axes.unknown_unit,
     )
-    return rescaled(source, rescale)
+    return rescaled(without_fill_values(path, source, attributes), rescale)
 
 
 def _rescale(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset") -> Rescale:

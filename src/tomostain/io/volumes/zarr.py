@@ -17,6 +17,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.zarr_json import METADATA_FILES, check_zarr_metadata, inside_zarr
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.chunks import check_chunk, missing_in_zarr, missing_shards
+from tomostain.io.volumes.fill_value import without_fill_values
 from tomostain.io.volumes.registry import register_reader
 from tomostain.io.volumes.rescale import rescaled, stated_rescale
 from tomostain.io.volumes.zarr_blosc import BloscCheck
@@ -71,6 +72,7 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
 
     shape = tuple(int(array.shape[axis]) for axis in order)
     facts = Source(shape, np.dtype(array.dtype), (None, None, None), _reader(path, array, order), missing=missing)
+    facts = without_fill_values(path, facts, dict(array.attrs))
     facts = rescaled(facts, stated_rescale(path, dict(array.attrs)))
     if level is None:
         return facts

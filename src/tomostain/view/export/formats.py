@@ -217,7 +217,7 @@ def _write_file(
     """Write a whole level as one file."""
     voxel_um, note = volume.levels[level][1], f"{rule.rule}: {rule.formula}"
     placement = volume.placements[level] or Placement()
-    with atomic_file(out, overwrite) as temporary:
+    with atomic_file(out, overwrite, refuse_changed=True) as temporary:
         colours = _whole(volume, level, rule, progress)
         if to == "vti":
             write_vti(temporary, colours, voxel_um, note, placement)
