@@ -1,7 +1,7 @@
 """How reliable is the confidence of a registration in the plane? Bins of confidence against right and wrong.
 
     python -m studies.registration.planar_reliability SPECIMENS OUT.jsonl [--specimens 20] [--until 03:00]
-    python -m studies.registration.planar_reliability --report OUT.jsonl
+    python -m studies.registration.planar_report OUT.jsonl
 
 SPECIMENS is a folder of phantoms (`tomostain phantom`, or `studies.models.family`). For each specimen the µCT is cut
 along the true plane of its slide, and the slide, turned and partly mirrored, is registered with this cut. Variants
@@ -13,7 +13,6 @@ existing lines are not repeated.
 
 import argparse
 import datetime
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from studies.registration.planar_report import report
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, sample_volume
 from tomostain.imaging.slide_reference import shrink_slide
@@ -32,7 +32,6 @@ from tomostain.register.hints import read_section
 from tomostain.register.planar import Planar, register_in_plane
 
 RIGHT_PX = 2.0
-BINS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
@@ -157,6 +156,8 @@ def measure(folders: list[Path], number: int, variant: str) -> dict[str, object]
     return record | {
         "error_px": None if np.isnan(error) else round(error, 2),
         "right": bool(error <= RIGHT_PX),
+        "pixel_um": result.images.pixel_um,
+        "size_um": round(result.evidence.size_um, 1),
         "sure": result.evidence.sure,
         "seconds": round(time.process_time() - before, 1),
         **{key: value for key, value in result.evidence.to_dict().items() if key not in ("sure", "note")},
@@ -176,54 +177,15 @@ def error_px(result: Planar, pair: Pair, truth: Pair, turn: NDArray[np.float64],
     return float(np.linalg.norm(registered - right, axis=1).mean() / pair.voxel_um)
 
 
-def report(path: Path) -> str:
-    """Return two Markdown tables: by variant, and right registrations by bin of confidence."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if "refused" not in row]
-    lines = [
-        "| variant | pairs | right | sure | right and sure | wrong and sure | median error of the right ones / px |",
-        "|" + "---|" * 7,
-    ]
-    for variant in VARIANTS:
-        mine = [row for row in rows if row["variant"] == variant]
-        if not mine:
-            continue
-        right = [row["error_px"] for row in mine if row["right"]]
-        counts = [
-            sum(map(bool, values))
-            for values in (
-                [row["right"] for row in mine],
-                [row["sure"] for row in mine],
-                [row["right"] and row["sure"] for row in mine],
-                [row["sure"] and not row["right"] for row in mine],
-            )
-        ]
-        median = f"{np.median(right):.2f}" if right else "–"
-        lines.append(f"| {variant} | {len(mine)} | " + " | ".join(map(str, counts)) + f" | {median} |")
-    lines += ["", "| confidence | pairs | right | share |", "|---|---|---|---|"]
-    for low, high in itertools.pairwise(BINS):
-        mine = [
-            row["right"]
-            for row in rows
-            if low <= row["confidence"] < high or (high == 1.0 and row["confidence"] == 1.0)
-        ]
-        share = f"{np.mean(mine):.2f}" if mine else "–"
-        lines.append(f"| {low:g} to {high:g} | {len(mine)} | {sum(mine)} | {share} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Register and record, or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", type=Path, nargs="+", metavar="SPECIMENS OUT")
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("source", type=Path, metavar="SPECIMENS")
+    parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--specimens", type=int, default=20)
     parser.add_argument("--until", help="Start no registration after this time of day (HH:MM).")
     options = parser.parse_args()
-    if options.report:
-        print(report(options.paths[-1]))
-        return
-    source, out = options.paths
+    source, out = options.source, options.out
     folders = sorted(path.parent for path in source.glob("*/slide.ome.tif"))[: options.specimens]
     lines = out.read_text(encoding="utf-8").splitlines() if out.is_file() else []
     recorded = {(row["specimen"], row["variant"]) for row in map(json.loads, lines)}

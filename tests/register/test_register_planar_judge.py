@@ -87,14 +87,22 @@ GOOD = PlanarEvidence("rigid, by edges", 60, 62, 150, 1e-12, 4.0, 2.0, 5.0, 3000
 def test_confidence_needs_edges_agreement_of_the_metrics_and_no_rival():
     assert GOOD.confidence > 0.95
     assert GOOD.sure
-    for worse in ({"chance": 0.5}, {"metrics_differ_um": 150.0}, {"margin": 0.0}):
+    for worse in ({"chance": 0.5}, {"agreeing": 15}, {"metrics_differ_um": 150.0}, {"margin": 0.0}):
         assert replace(GOOD, **worse).confidence < 0.3
     assert not replace(GOOD, threshold=1.0).sure
+
+
+def test_without_enough_distinct_blocks_it_is_never_sure():
+    few = replace(GOOD, agreeing=0, distinct=4, chance=1.0, held_out_um=float("nan"), metrics_differ_um=0.0, margin=1.0)
+    assert few.confidence == pytest.approx(0.5)
+    assert not few.sure
+    assert "4 of 150 blocks have distinct edges" in few.describe()
 
 
 def test_it_is_written_as_plain_numbers():
     values = replace(GOOD, held_out_um=float("nan"), halves_um=float("nan")).to_dict()
     assert values["held_out_edges_um"] is None
     assert values["halves_um"] is None
-    assert values["sure"] is True
+    assert values["sure"] is False
+    assert GOOD.to_dict()["sure"] is True
     assert values["agreeing_blocks"] == 60

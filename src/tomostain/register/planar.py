@@ -247,6 +247,7 @@ def _evidence(
         mutual_information=score(chosen.pose),
         samples=samples,
         threshold=threshold,
+        pixel_um=images.pixel_um,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tomostain.register.edge_blocks import EdgeShifts, fit_shifts
+from tomostain.register.planar_confidence import planar_confidence, right_within_um
 from tomostain.register.planar_pose import PlanarPose
 
 Float = NDArray[np.float64]
@@ -22,9 +23,6 @@ _CLIP = 0.35
 MIN_TILES = 5
 # A block agrees within this fraction of the size of the tissue, and at least within so many pixels.
 _AGREES, _AGREES_PX = 0.005, 2.5
-# Disagreement of the two metrics, relative to the size of the tissue, that halves the confidence.
-_DISAGREEMENT = 0.015
-_SURE_P = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +156,8 @@ class PlanarEvidence:
         Smallest confidence that is called sure.
     note : str
         One sentence if the transform with the highest mutual information was not used.
+    pixel_um : float
+        Pixel size at which the images were compared, µm.
     """
 
     transform: str
@@ -175,23 +175,33 @@ class PlanarEvidence:
     samples: float
     threshold: float = 0.5
     note: str = ""
+    pixel_um: float = 0.0
+
+    @property
+    def votes(self) -> bool:
+        """Whether enough blocks are distinct to judge the transform."""
+        return not np.isnan(self.held_out_um)
 
     @property
     def confidence(self) -> float:
-        """Between 0 and 1: high if edges agree beyond chance, the two metrics agree, and no other pose is as good.
+        """Between 0 and 1: high if edges agree in many blocks, the two metrics agree, and no other pose is as good.
 
-        The product of three factors, each 0.5 at its limit. It was set on phantoms; see `studies/jaw`.
+        See `tomostain.register.planar_confidence`.
         """
-        by_chance = max(self.chance, 1e-12)
-        edges = 1 / (1 + (by_chance / _SURE_P) ** 0.7)
-        agreement = 1 / (1 + (self.metrics_differ_um / self.size_um / _DISAGREEMENT) ** 2)
-        ahead = 1 / (1 + np.exp(-60 * (self.margin - 0.02)))
-        return float(edges * agreement * ahead)
+        agreeing, distinct = (self.agreeing, self.distinct) if self.votes else (0, 0)
+        return planar_confidence(
+            agreeing,
+            distinct,
+            chance=self.chance,
+            metrics_differ_um=self.metrics_differ_um,
+            tolerance_um=right_within_um(self.pixel_um, self.size_um),
+            margin=self.margin,
+        )
 
     @property
     def sure(self) -> bool:
-        """Whether the confidence reaches the threshold."""
-        return self.confidence >= self.threshold
+        """Whether the confidence reaches the threshold. Never if too few blocks are distinct to judge the transform."""
+        return self.votes and self.confidence >= self.threshold
 
     def to_dict(self) -> PlanarNumbers:
         """Return rounded numbers for YAML."""
@@ -216,9 +226,10 @@ class PlanarEvidence:
 
     def describe(self) -> str:
         """Return one line for a person."""
+        if not self.votes:
+            return f"{self.distinct} of {self.compared} blocks have distinct edges, too few to judge the transform"
         edges = f"edges agree in {self.agreeing} of {self.distinct} distinct blocks ({self.compared} compared)"
-        if not np.isnan(self.held_out_um):
-            edges += f", held-out edges within {self.held_out_um:.0f} µm (median)"
+        edges += f", held-out edges within {self.held_out_um:.0f} µm (median)"
         return f"{edges}; mutual information and edges differ by {self.metrics_differ_um:.0f} µm"
 
 
