@@ -29,7 +29,7 @@ from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.phantom.tissue import Label
 from tomostain.stain import StainConfig, load_translator, stain_slice
-from tomostain.stain.uncertainty import DOUBT, NOVELTY, patch_means, rank_correlation
+from tomostain.stain.uncertainty import DISAGREEMENT_OR_NOVELTY, NOVELTY, patch_means, rank_correlation
 
 TRAINED_ON, TESTED_ON = "paper", "aligned"
 EDITION = EDITIONS["cpu"]
@@ -83,7 +83,7 @@ def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any
                 # Values above 1 are novel. The whole section counts, with air, as in the check before staining.
                 record["new share"] = float((maps[NOVELTY][0] > 1).mean())
                 records.append(record)
-            grey_map = to_integers(255 * maps[DOUBT][0], np.uint8, "uncertainty")
+            grey_map = to_integers(255 * maps[DISAGREEMENT_OR_NOVELTY][0], np.uint8, "uncertainty")
             images |= {
                 f"stained, {name}": next(iter(stained.values())),
                 f"doubt, {name}": np.repeat(grey_map[..., None], 3, axis=2),

@@ -16,7 +16,7 @@ from tomostain.errors import InputError
 from tomostain.evaluate.calibration import (
     CYCLE,
     DISAGREEMENT,
-    DOUBT,
+    DISAGREEMENT_OR_NOVELTY,
     NOVELTY,
     check_uncertainty_options,
     draw_calibration,
@@ -155,11 +155,11 @@ def test_models_with_a_training_reference_have_novelty_maps():
     strange = replace(truth, ct=truth.ct.copy())
     strange.ct[20:70, 30:80] = 9000
     maps = uncertainty_maps(strange, translators, {"a": truth.histology, "b": truth.histology}, CONFIG)
-    assert list(maps) == [NOVELTY, DISAGREEMENT, DOUBT]
+    assert list(maps) == [NOVELTY, DISAGREEMENT, DISAGREEMENT_OR_NOVELTY]
     # The models agree everywhere, but the novelty is reported.
     assert maps[DISAGREEMENT][0].max() == 0
-    assert maps[DOUBT][0][35:55, 45:65].min() > 0.5
-    assert np.median(maps[DOUBT][0][:, 300:]) == 0
+    assert maps[DISAGREEMENT_OR_NOVELTY][0][35:55, 45:65].min() > 0.5
+    assert np.median(maps[DISAGREEMENT_OR_NOVELTY][0][:, 300:]) == 0
     np.testing.assert_allclose(maps[NOVELTY][0], novelty(strange.ct, seen))
     alone = uncertainty_maps(strange, {"a": translators["a"]}, {"a": truth.histology}, CONFIG)
     assert list(alone) == [NOVELTY]

@@ -182,4 +182,4 @@ def _csv(means: Mapping[tuple[str, str], NDArray[np.float64]]) -> str:
     return pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
 
 
-__getattr__ = renamed(__name__, {"doubt_maps": "uncertainty_maps"})
+__getattr__ = renamed(__name__, {"DOUBT": "DISAGREEMENT_OR_NOVELTY", "doubt_maps": "uncertainty_maps"})
