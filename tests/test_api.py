@@ -30,6 +30,12 @@ stainer: ts.Stainer = ts.load_stainer(run / "model")
 rgb = stainer(grey, intensity=ts.IntensityReference(background=100, bone=200))
 shape: tuple[int, ...] = rgb.shape
 frame = ts.evaluate_models(run, "dataset")
+specimens = [ts.SpecimenInput("a", volume, slide, registration)]
+dataset: ts.LoadedDataset = ts.prepare_specimens(specimens)
+trained: ts.TrainedModel = ts.train_model(dataset, max_steps=3)
+frame = ts.evaluate_models(trained, dataset)
+measured: ts.MeasureResult = ts.measure_volume(ts.stain_volume(trained, volume), voxel_um=5)
+groups = ts.measure_study([{"specimen": "a", "subject": "a", "implant": "Ti", "measures": measured}]).groups
 depth: int = ts.open_stained("stained.ome.zarr").shape[0]
 steps: int = ts.demo.DemoConfig().steps
 try:

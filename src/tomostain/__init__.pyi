@@ -20,9 +20,10 @@ from .installation import describe_installation
 from .io import Slide, StainedVolume, Volume, copy_model, list_models, open_slide, open_stained, open_volume
 from .measure.classes import TissueClass
 from .measure.config import MeasureConfig, StudyConfig
+from .measure.results import MeasureResult, SectionResult
 from .measure.run import measure_volume
 from .measure.section import measure_section
-from .measure.study import measure_study
+from .measure.study import StudyResult, measure_study
 from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, SpecimenInput, prepare_aligned, prepare_specimens
 from .register import Hint, RegisterConfig, Registration, register_slide
@@ -45,6 +46,7 @@ __all__ = [
     "InterruptedRunError",
     "LoadedDataset",
     "MeasureConfig",
+    "MeasureResult",
     "OutOfDistributionWarning",
     "Pair",
     "PhantomConfig",
@@ -54,6 +56,7 @@ __all__ = [
     "Registration",
     "RegistrationUncertainError",
     "ResampleOptions",
+    "SectionResult",
     "Slide",
     "SpecimenInput",
     "StainConfig",
@@ -61,6 +64,7 @@ __all__ = [
     "StainedVolume",
     "Stainer",
     "StudyConfig",
+    "StudyResult",
     "TissueClass",
     "TrainedModel",
     "Volume",

@@ -23,7 +23,7 @@ from tomostain.ood.neighbourhoods import NeighbourhoodReference
 from tomostain.ood.regional_reference import Augmentation, RegionalReference, fit_reference
 
 Float32 = NDArray[np.float32]
-NOVEL_SHARE_LIMIT = RegionalReference.share_limit
+NOVEL_SHARE_LIMIT: float = RegionalReference.share_limit
 _BYTES_PER_PIXEL = 64
 """Memory in which a slice is compared with the training data, by its pixels."""
 
