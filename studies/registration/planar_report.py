@@ -138,9 +138,8 @@ def report(path: Path) -> str:
     rows = [row for row in rows if "refused" not in row]
     head = "set | rule | pairs | right | sure | right and sure | wrong and sure | of these, another specimen | "
     lines = _table(head + "share right of the sure", decisions(rows))
-    head = (
-        "variant | pairs | right | former: right and sure | wrong and sure | present: right and sure | wrong and sure"
-    )
+    head = "variant | pairs | right | former: right and sure | wrong and sure | present: right and sure | "
+    head += "wrong and sure | median error of the right ones / px"
     lines += _table(head, by_variant(rows))
     tested = [row for row in rows if not SETS["calibration, even"](row)]
     for name, some in (("all", rows), ("test only", tested)):

@@ -28,6 +28,8 @@ def test_the_report_counts_wrong_and_sure_by_both_rules(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = report(path)
+    for table in text.strip().split("\n\n"):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
     assert "| test, odd | former | 1 | 0 | 1 | 0 | 1 | 0 | 0.00 (0.00–0.79) |" in text
     assert "| test, odd | present | 1 | 0 | 0 | 0 | 0 | 0 | – |" in text
     assert "| all | present | 3 | 2 | 2 | 2 | 0 | 0 | 1.00 (0.34–1.00) |" in text
