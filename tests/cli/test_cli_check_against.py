@@ -7,7 +7,8 @@ import tifffile
 from tests.support.toys import toy_model
 from tomostain.cli.main import run
 from tomostain.dataset.pair import Pair
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.inspection import check_against
 from tomostain.io import load_model, open_volume, save_model, write_stack
 from tomostain.ood.grey_values import solid_quantiles

@@ -55,6 +55,21 @@ class ModelExportOptions:
     )
 
 
+@option_group
+class OutputOptions:
+    """Format and output."""
+
+    to: str = typer.Option(
+        ...,
+        "--to",
+        help="Format of a volume: rgba-tiff, rgb-tiff, ome-zarr-0.4, qupath (folders), vti, nrrd, or a film: gif or "
+        "mp4. Format of a model: onnx, bioimageio.",
+        autocompletion=formats,
+    )
+    overwrite: bool = OVERWRITE
+    as_json: bool = JSON
+
+
 @verb(
     order=110,
     examples="""
@@ -76,20 +91,12 @@ def export(
     options: ExportOptions,
     choice: SectionChoice,
     model_options: ModelExportOptions,
+    output: OutputOptions,
     path: Path = typer.Argument(
         help="A stained OME-Zarr; for onnx and bioimageio a model, a run or builtin:NAME.",
         autocompletion=model_names,
     ),
     out: Path = typer.Argument(help="File or folder to write."),
-    to: str = typer.Option(
-        ...,
-        "--to",
-        help="Format of a volume: rgba-tiff, rgb-tiff, ome-zarr-0.4, qupath (folders), vti, nrrd, or a film: gif or "
-        "mp4. Format of a model: onnx, bioimageio.",
-        autocompletion=formats,
-    ),
-    overwrite: bool = OVERWRITE,
-    as_json: bool = JSON,
 ) -> None:
     """Write a stained volume or a model for other software.
 
@@ -107,6 +114,7 @@ def export(
     from tomostain.view.exchange.export import MODEL_FORMATS
     from tomostain.view.export.formats import FORMATS
 
+    to, overwrite = output.to, output.overwrite
     known = (*FORMATS, _QUPATH, *MODEL_FORMATS)
     if to not in known:
         raise InputError(f"--to {to}: unknown format{suggest(to, list(known))}")
@@ -122,7 +130,7 @@ def export(
         result |= {"summary": exported.describe(), "sections": exported.to_dict()["sections"]}
     else:
         result["summary"] = _export_volume(context, options, path, out, to=to, overwrite=overwrite)
-    if as_json:
+    if output.as_json:
         print_json(result)
     else:
         typer.echo(f"written: {out}{f', {summary}' if (summary := result['summary']) else ''}")

@@ -1,7 +1,7 @@
 """The verb `prepare`: make a dataset."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -9,6 +9,10 @@ from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, SEED, bars, existing,
 from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
+
+if TYPE_CHECKING:
+    from tomostain.dataset.dataset import Dataset
+    from tomostain.progress import Progress
 
 
 @option_group
@@ -78,14 +82,26 @@ def prepare(
     specimen. A specimen with an uncertain registration is left out. Run the command again to continue.
     Check pairs/*/qc.png afterwards. To exclude a region, draw it white in pairs/*/exclude.tif.
     """
-    from tomostain.prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
-    from tomostain.prepare.specimens import described_volumes, registration_folder
-    from tomostain.prepare.study import left_out
-
     if len(inputs) != (3 if images.aligned else 2):
         names = "DIR_X DIR_Y DATASET" if images.aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
     values = merged(context, file_values(config), {"folds": split.folds, "seed": split.seed})
+    values |= _stated_values(split, images, volumes)
+    source = str(config or "options")
+    with bars(context) as progress:
+        if images.aligned:
+            dataset = _prepare_aligned(inputs, values, source, overwrite=overwrite, progress=progress)
+        else:
+            values |= {"jobs": volumes.jobs} if volumes.jobs else {}
+            values |= {"allow_missing": True} if volumes.allow_missing else {}
+            dataset = _prepare_specimens(
+                inputs, values, source, overwrite=overwrite, device=volumes.device, progress=progress
+            )
+    _show_results(dataset, inputs[-1], aligned=images.aligned)
+
+
+def _stated_values(split: SplitOptions, images: AlignedOptions, volumes: PrepareVolumeOptions) -> dict[str, Any]:
+    """Return the options that are given and are settings of this form of the verb."""
     only_aligned = {name: value for name, value in stated(images).items() if name != "aligned" and value is not False}
     optional: dict[str, Any] = {
         "test_subjects": split.test_subjects.split(",") if split.test_subjects else None,
@@ -99,22 +115,37 @@ def prepare(
         optional["ct_slices"] = volumes.ct_slices
         for name in only_aligned:
             raise InputError(f"--{name.replace('_', '-')}: only with --aligned")
-    values |= {name: value for name, value in optional.items() if value is not None}
-    source = str(config or "options")
-    with bars(context) as progress:
-        if images.aligned:
-            x, y, out = (existing(path, "file or folder") if path is not inputs[-1] else path for path in inputs)
-            settings = AlignedConfig.from_dict(values, source)
-            dataset = prepare_aligned(x, y, out, settings, overwrite=overwrite, progress=progress)
-        else:
-            table, out = existing(inputs[0], "file"), inputs[1]
-            values |= {"jobs": volumes.jobs} if volumes.jobs else {}
-            values |= {"allow_missing": True} if volumes.allow_missing else {}
-            plan = PrepareConfig.from_dict(values, source)
-            for line in described_volumes(table, allow_missing=plan.allow_missing):
-                typer.echo(f"volume: {line}")
-            dataset = prepare_specimens(table, out, plan, overwrite=overwrite, device=volumes.device, progress=progress)
-    for name, reason in left_out(registration_folder(out)).items() if not images.aligned else ():
+    return {name: value for name, value in optional.items() if value is not None}
+
+
+def _prepare_aligned(
+    inputs: list[Path], values: dict[str, Any], source: str, *, overwrite: bool, progress: "Progress"
+) -> "Dataset":
+    from tomostain.prepare import AlignedConfig, prepare_aligned
+
+    x, y, out = (existing(path, "file or folder") if path is not inputs[-1] else path for path in inputs)
+    return prepare_aligned(x, y, out, AlignedConfig.from_dict(values, source), overwrite=overwrite, progress=progress)
+
+
+def _prepare_specimens(
+    inputs: list[Path], values: dict[str, Any], source: str, *, overwrite: bool, device: str, progress: "Progress"
+) -> "Dataset":
+    from tomostain.prepare import PrepareConfig, prepare_specimens
+    from tomostain.prepare.specimens import described_volumes
+
+    table, out = existing(inputs[0], "file"), inputs[1]
+    config = PrepareConfig.from_dict(values, source)
+    for line in described_volumes(table, allow_missing=config.allow_missing):
+        typer.echo(f"volume: {line}")
+    return prepare_specimens(table, out, config, overwrite=overwrite, device=device, progress=progress)
+
+
+def _show_results(dataset: "Dataset", out: Path, *, aligned: bool) -> None:
+    """Print what was left out, the dataset, and the next command."""
+    from tomostain.prepare.specimens import registration_folder
+    from tomostain.prepare.study import left_out
+
+    for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
         typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")
     if dataset.test:

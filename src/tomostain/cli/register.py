@@ -25,6 +25,8 @@ from tomostain.errors import InputError
 
 if TYPE_CHECKING:
     from tomostain.io import Slide, Volume
+    from tomostain.register.config import RegisterConfig
+    from tomostain.register.hints import Hint
     from tomostain.register.registration import Registration
 
 
@@ -48,6 +50,23 @@ class SearchOptions:
     deform: bool = typer.Option(False, "--deform", help="Add a smooth deformation of the soft tissue after the affine.")
     seed: int = SEED
     device: str = DEVICE
+
+    def refuse_two_starts(self) -> None:
+        """Raise if several options say where the search begins."""
+        if self.init is not None and self.landmarks is not None:
+            raise InputError("--init and --landmarks: give only one of them")
+        if self.axis is not None and (self.init is not None or self.landmarks is not None):
+            raise InputError(
+                "--axis: cannot be combined with --init or --landmarks, which skip the search over all orientations"
+            )
+
+    @property
+    def hint(self) -> "Hint":
+        """Start pose, axis, and whether an uncertain result is accepted; reads the files."""
+        from tomostain.register.hints import Hint, read_axis, read_landmarks, read_section
+
+        start = read_section(self.init) if self.init else read_landmarks(self.landmarks) if self.landmarks else None
+        return Hint(start, read_axis(self.axis) if self.axis else None, self.accept)
 
 
 @option_group
@@ -101,28 +120,18 @@ def register(
     candidates (PAIR/candidate-1.png …) to choose from.
     """
     from tomostain.devices import name_device
-    from tomostain.register.config import RegisterConfig
     from tomostain.register.files import register_files
-    from tomostain.register.hints import Hint, check_start, read_axis, read_landmarks, read_section
+    from tomostain.register.hints import check_start
     from tomostain.register.single_image import open_slide_or_image, open_volume_or_image
 
-    if search.init is not None and search.landmarks is not None:
-        raise InputError("--init and --landmarks: give only one of them")
-    if search.axis is not None and (search.init is not None or search.landmarks is not None):
-        raise InputError(
-            "--axis: cannot be combined with --init or --landmarks, which skip the search over all orientations"
-        )
-    values = file_values(run.config)
-    values = merged(context, values, {"seed": search.seed})
-    values |= ({"material": search.material} if search.material else {}) | ({"deform": True} if search.deform else {})
-    settings = RegisterConfig.from_dict(values, source=str(run.config or "options"))
+    search.refuse_two_starts()
+    settings = _settings(context, search, run)
     size = triple(inputs.voxel_um, "--voxel-um")
     existing(volume, "volume"), existing(slide, "slide")
-    start = read_section(search.init) if search.init else read_landmarks(search.landmarks) if search.landmarks else None
-    hint = Hint(start, read_axis(search.axis) if search.axis else None, search.accept)
+    hint = search.hint
     scan = open_volume_or_image(volume, size, inputs.dataset, allow_missing=inputs.allow_missing)
-    if start is not None and scan.shape[0] > 1:
-        check_start(start, scan.shape, scan.voxel_um)
+    if hint.start is not None and scan.shape[0] > 1:
+        check_start(hint.start, scan.shape, scan.voxel_um)
     if run.dry_run:
         image = open_slide_or_image(slide, inputs.pixel_um, inverted=inputs.invert_histology)
         for line in _plan(scan, image, settings.max_voxels):
@@ -151,6 +160,15 @@ def register(
         )
     for line in _summary(registration, pair):
         typer.echo(line)
+
+
+def _settings(context: typer.Context, search: SearchOptions, run: RunOptions) -> "RegisterConfig":
+    """Return the settings of a YAML file, overridden by options."""
+    from tomostain.register.config import RegisterConfig
+
+    values = merged(context, file_values(run.config), {"seed": search.seed})
+    values |= ({"material": search.material} if search.material else {}) | ({"deform": True} if search.deform else {})
+    return RegisterConfig.from_dict(values, source=str(run.config or "options"))
 
 
 def _summary(registration: "Registration", pair: Path) -> list[str]:

@@ -30,6 +30,21 @@ if TYPE_CHECKING:
 
 
 @option_group
+class StainPaths:
+    """Model, input and output."""
+
+    model: Path = typer.Argument(
+        help="A model folder, a run (its RUN/model is used), or builtin:NAME (see 'tomostain models').",
+        autocompletion=model_names,
+    )
+    volume: Path = typer.Argument(
+        metavar="INPUT",
+        help="A µCT volume (a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr) or one image.",
+    )
+    out: Path = typer.Argument(help="NAME.ome.zarr for a volume; NAME.png or NAME.tif for one image.")
+
+
+@option_group
 class StainVolumeOptions:
     """What the file of the volume does not state: voxel size, dataset, grey values."""
 
@@ -109,7 +124,7 @@ class SettingOptions:
 
 @option_group
 class UncertaintyOptions:
-    """The second volume, of the uncertainty."""
+    """The second volume, of the uncertainty, and the noise input of models that have one."""
 
     uncertainty: Path | None = typer.Option(
         None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (unreliable)."
@@ -119,12 +134,6 @@ class UncertaintyOptions:
         help="For --uncertainty: a model of another fold, whose disagreement is included; may be repeated.",
         autocompletion=model_names,
     )
-
-
-@option_group
-class NoiseOptions:
-    """For models with a noise input."""
-
     noise_seed: int = typer.Option(
         0,
         help="For a model with a noise input: another seed gives another texture where the µCT does not determine it.",
@@ -152,6 +161,26 @@ class ProcessOptions:
     device: str = DEVICE
 
 
+@option_group
+class RunOptions:
+    """Settings file, and what is written."""
+
+    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage.")
+    intensity_figure: Path | None = typer.Option(
+        None, help="PNG of the histogram with the grey values of background and bone (default: OUT-levels.png)."
+    )
+    overwrite: bool = OVERWRITE
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Print the memory, disk and time needed; write only the intensity figure."
+    )
+
+    def figure_of(self, out: Path) -> Path:
+        """Return the file of the intensity figure."""
+        from tomostain.io.output_folder import base_name
+
+        return self.intensity_figure or out.with_name(f"{base_name(out)}-levels.png")
+
+
 @verb(
     order=70,
     renamed={"--doubt": "--uncertainty", "--also": "--ensemble", "--levels-picture": "--intensity-figure"},
@@ -171,70 +200,60 @@ class ProcessOptions:
 )
 def stain(
     context: typer.Context,
+    paths: StainPaths,
     inputs: StainVolumeOptions,
     settings: SettingOptions,
     second: UncertaintyOptions,
-    noise: NoiseOptions,
     processes: ProcessOptions,
-    model: Path = typer.Argument(
-        help="A model folder, a run (its RUN/model is used), or builtin:NAME (see 'tomostain models').",
-        autocompletion=model_names,
-    ),
-    volume: Path = typer.Argument(
-        metavar="INPUT",
-        help="A µCT volume (a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr) or one image.",
-    ),
-    out: Path = typer.Argument(help="NAME.ome.zarr for a volume; NAME.png or NAME.tif for one image."),
-    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
-    intensity_figure: Path | None = typer.Option(
-        None, help="PNG of the histogram with the grey values of background and bone (default: OUT-levels.png)."
-    ),
-    overwrite: bool = OVERWRITE,
-    dry_run: bool = typer.Option(
-        False, "--dry-run", help="Print the memory, disk and time needed; write only the intensity figure."
-    ),
+    run: RunOptions,
 ) -> None:
     """Stain a volume, or a single slice, with a trained model.
 
     A volume is stained from disk to disk, a few slices at a time. Run the same command again after an interruption, and
     it continues. Run it several times at once, and the processes share the work. Damaged shards are stained again.
     """
-    from tomostain.io.output_folder import base_name
     from tomostain.memory import keep_freed_memory
-    from tomostain.stain import StainRequest, stain_image_request
+    from tomostain.stain import stain_image_request
     from tomostain.stain.image import is_one_image
 
     use_threads(context)
     keep_freed_memory()
-    is_image = is_one_image(volume, out)
+    is_image = is_one_image(paths.volume, paths.out)
     if is_image:
-        _refuse_for_image({"dry_run": dry_run} | stated(processes))
-    elif intensity_figure is None:
-        intensity_figure = out.with_name(f"{base_name(out)}-levels.png")
-    request = StainRequest(
-        model=existing_model(model),
-        volume=existing(volume, "file or folder"),
-        out=out,
-        config=settings.settings(config),
+        _refuse_for_image({"dry_run": run.dry_run} | stated(processes))
+    request = replace(
+        _request(paths, inputs, second),
+        config=settings.settings(run.config),
+        device=processes.device,
+        intensity_figure=run.intensity_figure if is_image else run.figure_of(paths.out),
+        overwrite=run.overwrite,
+    )
+    if is_image:
+        stain_image_request(request)
+        typer.echo(f"stained: {paths.out}")
+    else:
+        _stain_volume(context, request, processes, dry_run=run.dry_run)
+
+
+def _request(paths: StainPaths, inputs: StainVolumeOptions, second: UncertaintyOptions) -> "StainRequest":
+    """Return what is stained, with which models, and where it is written."""
+    from tomostain.stain import StainRequest
+
+    return StainRequest(
+        model=existing_model(paths.model),
+        volume=existing(paths.volume, "file or folder"),
+        out=paths.out,
         intensity=inputs.intensity,
         voxel_um=inputs.size,
         dataset=inputs.dataset,
-        device=processes.device,
         allow_missing=inputs.allow_missing,
         allow_voxel_mismatch=inputs.allow_voxel_mismatch,
         resample=inputs.resample,
         uncertainty=second.uncertainty,
         ensemble=[existing_model(folder) for folder in second.ensemble or ()],
-        noise_seed=noise.noise_seed,
-        noise_samples=noise.noise_samples,
-        intensity_figure=intensity_figure,
-        overwrite=overwrite,
+        noise_seed=second.noise_seed,
+        noise_samples=second.noise_samples,
     )
-    if is_image:
-        stain_image_request(request)
-        typer.echo(f"stained: {out}")
-    else:
-        _stain_volume(context, request, processes, dry_run=dry_run)
 
 
 def _stain_volume(context: typer.Context, request: "StainRequest", processes: ProcessOptions, *, dry_run: bool) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,6 +10,10 @@ from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, use_thr
 from tomostain.cli.completion import model_names, recipes
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
+
+if TYPE_CHECKING:
+    from tomostain.train.begin import TrainKeywords
+    from tomostain.train.default_recipe import RecipeChoice
 
 
 @option_group
@@ -76,16 +80,35 @@ def train(
     """
     from tomostain.interrupts import listen_for_interrupt
     from tomostain.memory import keep_freed_memory
-    from tomostain.train import InitialModel, choose_recipe, plan_training, train_model
-    from tomostain.train.begin import TrainKeywords
-    from tomostain.train.default_recipe import describe_device
-    from tomostain.train.distributed import is_distributed, is_rank_zero
-    from tomostain.train.run_folder import recorded_options
+    from tomostain.train import plan_training, train_model
+    from tomostain.train.distributed import is_rank_zero
 
     use_threads(context)
     keep_freed_memory()
     # Read when cuBLAS is initialised; without it, torch warns that products of matrices have no fixed order.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    choice, keywords = _request(context, options, run, overwrite=overwrite)
+    if dry_run:
+        plan = plan_training(dataset, run=run, **keywords | {"recipe": options.recipe})
+        for line in plan if is_rank_zero() else []:
+            typer.echo(line)
+        return
+    if is_rank_zero():
+        _show_request(options, choice, keywords)
+    context.obj["quiet"] |= not is_rank_zero()
+    with bars(context) as progress, listen_for_interrupt() as stop_requested:
+        train_model(dataset, run, **keywords, progress=progress, should_stop=stop_requested.is_set)
+    if is_rank_zero():
+        _show_results(dataset, run)
+
+
+def _request(
+    context: typer.Context, options: TrainOptions, run: Path, *, overwrite: bool
+) -> "tuple[RecipeChoice, TrainKeywords]":
+    """Return the recipe with the reason for it, and the keywords of `tomostain.train.train_model`."""
+    from tomostain.train import InitialModel, choose_recipe
+    from tomostain.train.run_folder import recorded_options
+
     recorded = recorded_options(run) if options.resume else {}
     stated = context.get_parameter_source("fold"), context.get_parameter_source("seed")
     fold = None if options.fold < 0 else options.fold
@@ -106,28 +129,23 @@ def train(
         "max_seconds": options.max_seconds,
         "max_cpu_seconds": options.max_cpu_seconds,
     }
-    if dry_run:
-        plan = plan_training(dataset, run=run, **keywords | {"recipe": options.recipe})
-        for line in plan if is_rank_zero() else []:
-            typer.echo(line)
-        return
-    if is_rank_zero() and options.recipe is None:
+    return choice, keywords
+
+
+def _show_request(options: TrainOptions, choice: "RecipeChoice", keywords: "TrainKeywords") -> None:
+    """Print recipe, initial model and device."""
+    from tomostain.train.default_recipe import describe_device
+    from tomostain.train.distributed import is_distributed
+
+    if options.recipe is None:
         typer.echo(f"recipe: {choice}; 'tomostain recipes' lists others")
-    if is_rank_zero() and initial is not None:
-        typer.echo(f"init:   {initial}")
-    if is_rank_zero():
-        typer.echo(f"device: {describe_device(choice.recipe, options.device, alone=not is_distributed())}")
-    context.obj["quiet"] |= not is_rank_zero()
-    with bars(context) as progress, listen_for_interrupt() as stop_requested:
-        train_model(
-            dataset,
-            run,
-            **keywords,
-            progress=progress,
-            should_stop=stop_requested.is_set,
-        )
-    if not is_rank_zero():
-        return
+    if keywords["init"] is not None:
+        typer.echo(f"init:   {keywords['init']}")
+    typer.echo(f"device: {describe_device(choice.recipe, options.device, alone=not is_distributed())}")
+
+
+def _show_results(dataset: Path, run: Path) -> None:
+    """Print where the results are, and the next commands."""
     typer.echo(f"run:   {run}")
     typer.echo(f"model: {run / 'model'}")
     typer.echo(f"next:  tomostain evaluate {run} {dataset} evaluation")

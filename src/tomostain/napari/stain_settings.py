@@ -9,7 +9,7 @@ from napari.layers import Image, Layer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
 
 from tomostain.cli.common import DEVICE, triple
-from tomostain.cli.stain import NoiseOptions, ProcessOptions, SettingOptions, StainVolumeOptions, UncertaintyOptions
+from tomostain.cli.stain import ProcessOptions, SettingOptions, StainVolumeOptions, UncertaintyOptions
 from tomostain.cli.stain import stain as verb
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
@@ -127,14 +127,14 @@ class StainControls:
         self.gaussian = _number(0, 20, StainConfig().gaussian_sigma, 0.5)
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
-        self.seed.setValue(int(str(option_default(NoiseOptions, "noise_seed"))))
+        self.seed.setValue(int(str(option_default(UncertaintyOptions, "noise_seed"))))
         add("Other voxel size", self.resample, parameter="resample", tip=option_help(StainVolumeOptions, "resample"))
         tip = option_help(StainVolumeOptions, "allow_voxel_mismatch")
         add("", self.mismatch, parameter="allow_voxel_mismatch", tip=tip)
         add("Statistics", self.statistics, parameter="statistics", tip=option_help(SettingOptions, "statistics"))
         tip = option_help(SettingOptions, "gaussian_sigma")
         add("3D Gaussian", self.gaussian, parameter="gaussian_sigma", tip=tip)
-        add("Noise seed", self.seed, parameter="noise_seed", tip=option_help(NoiseOptions, "noise_seed"))
+        add("Noise seed", self.seed, parameter="noise_seed", tip=option_help(UncertaintyOptions, "noise_seed"))
         add("Device", self.device, parameter="device", tip=option_help(ProcessOptions, "device"))
 
     def changed(self, slot: Any) -> None:
