@@ -24,7 +24,8 @@ THEMES = ("dark", "light")
 def specimen(folder: Path) -> None:
     """Make a phantom, its stained volume with an uncertainty, and the pair of one of its slices."""
     from tomostain.dataset.pair import Pair, save_pair
-    from tomostain.imaging.intensity import normalise_ct, volume_reference
+    from tomostain.imaging.intensity import normalise_ct
+    from tomostain.imaging.intensity_estimation import volume_reference
     from tomostain.io import open_volume
     from tomostain.phantom import PhantomConfig, write_specimen
     from tomostain.phantom.specimen import load_specimen, truth_slice

@@ -165,7 +165,7 @@ def brightest(volume: np.ndarray) -> tuple[int, tuple[int, int], tuple[int, int]
     """Return a slice, and places on it in bone and in the darkest part."""
     from scipy import ndimage
 
-    from tomostain.imaging.intensity import estimate_reference
+    from tomostain.imaging.intensity_estimation import estimate_reference
 
     z = len(volume) // 3
     mean = ndimage.uniform_filter(volume[z].astype(float), 11)

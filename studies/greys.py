@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.registration.specimens import standard_cases
-from tomostain.imaging.intensity import volume_reference
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import open_volume
 from tomostain.ood.grey_values import distance, distance_limit, sample_slices, solid_quantiles
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.imaging.intensity import volume_reference
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import open_volume, write_stack
 
 # Maximum σ of the additional in-plane blur, voxels.

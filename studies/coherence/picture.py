@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.coherence.run import specimen_of, way_folder
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume, write_image

@@ -27,7 +27,8 @@ from studies.measure.train_classifiers import VOXEL_UM, coarser, real_section, t
 from tomostain.config import read_yaml
 from tomostain.errors import OutOfDistributionWarning
 from tomostain.geometry.section import Section, grid_um, interpolate
-from tomostain.imaging.intensity import IntensityReference, normalise_ct, volume_reference
+from tomostain.imaging.intensity import IntensityReference, normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import Volume, open_stained, open_volume, read_image
 from tomostain.measure.classes import CLASSES, Labels, TissueClass, phantom_classes
 from tomostain.measure.tissue.channels import ct_channel, stain_channels

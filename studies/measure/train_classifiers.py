@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
 from tomostain.imaging.colour import normalise_histology
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume, read_image
 from tomostain.measure.classes import Labels, TissueClass, phantom_classes

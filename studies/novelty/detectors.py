@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from tomostain.ood import neighbourhoods, regional_reference, residual, texture
+from tomostain.ood import nearest_places, neighbourhoods, reference_fit, residual, texture
 from tomostain.ood.grey_limits import GREY_LIMITS
+from tomostain.ood.regional_reference import Augmentation
 
 Float = NDArray[np.floating[Any]]
 Describe = Callable[[Float], Float]
@@ -78,13 +79,13 @@ class Detector:
     def __init__(self, variant: Variant, slices: Sequence[Float], network: dict[str, Describe] | None = None) -> None:
         self.variant, self.network = variant, network or {}
         rng, number = np.random.default_rng(0), len(slices)
-        ranges = regional_reference.Augmentation()
-        views = [[self.features(v) for v in regional_reference._views(ct, rng, ranges, GREY_LIMITS)] for ct in slices]
+        ranges = Augmentation()
+        views = [[self.features(v) for v in reference_fit._views(ct, rng, ranges, GREY_LIMITS)] for ct in slices]
         folds = min(number, 6)
         self.model: Any = None
         models: list[Any] = [None] * folds
         if variant.regress:
-            sampled = [[regional_reference._some(f, 800, rng) for f in each] for each in views]
+            sampled = [[reference_fit._some(f, 800, rng) for f in each] for each in views]
             self.model = residual.TextureModel.fit([s for each in sampled for s in each])
             for fold in range(folds):
                 models[fold] = residual.TextureModel.fit(
@@ -94,7 +95,7 @@ class Detector:
             np.concatenate([self.regional(f, models[n % folds]).reshape(-1, self.width) for f in each])
             for n, each in enumerate(views)
         ]
-        regional = [regional_reference._choose(places, SAMPLE, rng) for places in regional]
+        regional = [reference_fit._choose(places, SAMPLE, rng) for places in regional]
         parts = [places[: max(1, PLACES // number)] for places in regional]
         pair_of = np.repeat(np.arange(number), [len(part) for part in parts])
         pooled = np.concatenate(parts)
@@ -103,7 +104,7 @@ class Detector:
         apart = np.concatenate(
             [_nearest(self.places[pair_of == n], self.places[pair_of != n])[0].mean(axis=1) for n in range(number)]
         )
-        self.density = regional_reference._smooth_density(self.places.astype(np.float32), np.maximum(apart, 1e-6))
+        self.density = nearest_places.smooth_density(self.places.astype(np.float32), np.maximum(apart, 1e-6))
         quantiles = [np.quantile(self.score(self.white(regional[n]), pair_of != n), 0.98) for n in range(number)]
         self.usual = 1.15 * float(np.median(quantiles))
 

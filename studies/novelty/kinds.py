@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from studies.table1.data import FIRST_SEED
 from studies.table1.editions import EDITIONS, materials, specimen_values
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import Volume, open_volume
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.ood.grey_values import sample_slices

@@ -23,7 +23,8 @@ from studies.novelty.detectors import NETWORK_VARIANTS, VARIANTS, Detector
 from studies.novelty.kinds import normalised
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import Volume, open_volume, read_image
 from tomostain.ood.neighbourhoods import neighbourhood_reference
 from tomostain.ood.novelty import TrainingReference, novel_share, training_reference

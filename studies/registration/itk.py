@@ -77,7 +77,7 @@ def _itk(matrix_like: Any, points: Float) -> Float:
 def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) -> None:
     """Register one slide from one start; write the errors as JSON."""
     from tomostain.geometry.section import Section
-    from tomostain.imaging.intensity import volume_reference
+    from tomostain.imaging.intensity_estimation import volume_reference
     from tomostain.imaging.slide_reference import shrink_slide, slide_reference
     from tomostain.io import open_slide, open_volume
     from tomostain.register.resolution import coarser, read_coarse

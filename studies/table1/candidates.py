@@ -28,9 +28,11 @@ from tomostain.tiling.grid import tile_starts, tile_weights
 from tomostain.train import load_recipe
 from tomostain.train.augment import jitter_ct, jitter_histology
 from tomostain.train.objective import TERMS, Step, Term
-from tomostain.train.sampling import Batch, PatchSampler, _cut, _cut_into, _fill, network_scale
+from tomostain.train.sampling import PatchSampler
 from tomostain.train.trainer import Trainer
 from tomostain.train.transforms import Transforms, sampling_grid, sampling_positions, window_px
+from tomostain.train.windows import Batch, _cut, _cut_into, network_scale
+from tomostain.train.windows import fill_window as _fill
 
 RECIPE = Path(__file__).parent / "recipes" / "wide-cpu.yaml"
 Float32 = NDArray[np.float32]

@@ -18,8 +18,9 @@ from tomostain.train import Recipe
 from tomostain.train.buffer import Exchange
 from tomostain.train.device_step import DeviceStep, Losses
 from tomostain.train.objective import Step
-from tomostain.train.sampling import Batch, PatchSampler
+from tomostain.train.sampling import PatchSampler
 from tomostain.train.trainer import Trainer
+from tomostain.train.windows import Batch
 
 # Distances of the planes from the section, within the thickness of the volumes.
 OFFSETS_UM = tuple(float(um) for um in range(-240, 241, 60) if um)

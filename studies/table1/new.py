@@ -18,7 +18,8 @@ from scipy import ndimage
 
 from studies.table1.editions import EDITIONS, materials
 from tomostain.dataset.dataset import load_dataset
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.integers import to_integers
 from tomostain.io import open_volume
 from tomostain.ood.grey_values import sample_slices

@@ -19,9 +19,9 @@ from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError
 from tomostain.evaluate import compare, evaluate
 from tomostain.evaluate.config import read_options
-from tomostain.evaluate.measure import shows_implant
 from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
+from tomostain.evaluate.samples import shows_implant
 from tomostain.io import ModelSpec, load_model, save_model
 from tomostain.networks.build import build_network
 from tomostain.stain import StainConfig, load_translator, stain_slice

@@ -16,14 +16,8 @@ from tomostain.imaging.colour import (
     normalise_histology,
     white_balance,
 )
-from tomostain.imaging.intensity import (
-    IntensityReference,
-    estimate_reference,
-    full_range_reference,
-    normalise_ct,
-    reference_from_rois,
-    volume_reference,
-)
+from tomostain.imaging.intensity import IntensityReference, full_range_reference, normalise_ct, reference_from_rois
+from tomostain.imaging.intensity_estimation import estimate_reference, volume_reference
 from tomostain.imaging.regions import block_mean
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy

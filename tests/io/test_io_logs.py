@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.support import facilities as lay
 from tomostain.errors import InputError
 from tomostain.io import open_volume
-from tomostain.io.metadata.logs import MAX_LOG_BYTES, nabu_log, p05_log, read_log, skyscan_log
+from tomostain.io.metadata.hereon_log import p05_log
+from tomostain.io.metadata.logs import MAX_LOG_BYTES, nabu_log, read_log
+from tomostain.io.metadata.skyscan_log import skyscan_log
 
 RECO = Path("reco.log")
 SIZES = st.floats(0.05, 500).map(lambda value: float(f"{value:g}"))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tomostain.cli.main import run
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import reference_samples
+from tomostain.imaging.intensity_estimation import reference_samples
 from tomostain.io import create_ome_zarr, open_volume, write_stack
 from tomostain.io.volumes.missing import format_slices, merged, ranges_of
 from tomostain.io.volumes.slice_files import natural_slices

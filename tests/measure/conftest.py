@@ -8,7 +8,8 @@ import pytest
 import tifffile
 
 from tomostain.dataset.pair import Pair, save_pair
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import open_volume
 from tomostain.measure.classes import phantom_classes
 from tomostain.phantom import PhantomConfig, write_specimen

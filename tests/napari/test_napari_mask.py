@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tomostain.dataset.pair import Pair, load_exclude, load_pair, save_pair
+from tomostain.dataset.exclusion import load_exclude
+from tomostain.dataset.pair import Pair, load_pair, save_pair
 
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")

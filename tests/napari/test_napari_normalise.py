@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tomostain.imaging.intensity import estimate_reference
+from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.prepare import PrepareConfig
 from tomostain.register.config import RegisterConfig
 

@@ -12,20 +12,21 @@ from scipy import ndimage
 from tests.register.conftest import SMALL
 from tests.register.planar_scenes import PIXEL_UM, classes, ct_of, slide_of
 from tomostain.geometry.section import Section
-from tomostain.imaging.intensity import estimate_reference
+from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.io import open_slide, open_volume
 from tomostain.register import register_slide
 from tomostain.register.config import RegisterConfig
 from tomostain.register.find import refine_with_learned_values
 from tomostain.register.hints import Hint, read_section
-from tomostain.register.locate import prepare_search
 from tomostain.register.planar_pose import PlanarPose
 from tomostain.register.pose_confidence import _fine_correlation
 from tomostain.register.poses import Poses, _rodrigues, _rotation
-from tomostain.register.refine import Freedom, TemplatePicture, _refine, refine, sample_slab
+from tomostain.register.preparation import prepare_search
+from tomostain.register.refine import Freedom, _refine, refine
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import _Bank, _correlate, _highest, _planes
 from tomostain.register.task import SearchTask
+from tomostain.register.template_sampling import TemplatePicture, sample_slab
 
 SEARCH = RegisterConfig(thorough=False, candidates=120, step_deg=20.0, side=18, restarts=4)
 DEVICES = ("cuda", "cpu")

@@ -22,8 +22,9 @@ from tomostain.register import register_slide
 from tomostain.register.config import RegisterConfig
 from tomostain.register.files import register_files, use_location
 from tomostain.register.hints import COLUMNS, Hint, read_section
-from tomostain.register.locate import SectionLocation, check_sizes, locate_section, shows_metal
+from tomostain.register.locate import SectionLocation, locate_section
 from tomostain.register.pose_confidence import Evidence
+from tomostain.register.preparation import check_sizes, shows_metal
 from tomostain.register.registration import describe
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template

@@ -8,8 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
-from tomostain.register.refine import Freedom, TemplatePicture, refine, sample_slab, score_poses, trilinear
+from tomostain.register.refine import Freedom, refine, score_poses
 from tomostain.register.resolution import ResolutionLevel
+from tomostain.register.template_sampling import TemplatePicture, sample_slab, trilinear
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from tomostain.geometry.section import Section, grid_um
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.register.refine import trilinear
 from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse, read_slab, scale_to_bone
+from tomostain.register.template_sampling import trilinear
 
 UNIT = IntensityReference(0.0, 1.0)
 

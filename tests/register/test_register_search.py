@@ -8,10 +8,11 @@ from scipy.spatial.transform import Rotation
 
 from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
-from tomostain.register.refine import Freedom, refine, trilinear
+from tomostain.register.refine import Freedom, refine
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import SearchGrid, frames, half_sphere, search
 from tomostain.register.template import Template
+from tomostain.register.template_sampling import trilinear
 
 
 def blobs(seed: int = 0, n: int = 32) -> ResolutionLevel:

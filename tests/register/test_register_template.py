@@ -15,15 +15,8 @@ from tomostain.imaging.colour import ColourReference
 from tomostain.io import open_slide
 from tomostain.phantom import PhantomConfig, write_specimen
 from tomostain.phantom.tissue import Label
-from tomostain.register.template import (
-    BONE,
-    FLAT_WEIGHT,
-    NEW_BONE,
-    STRAIN_SOFT,
-    STRAIN_STIFF,
-    make_template,
-    texture_weight,
-)
+from tomostain.register.template import STRAIN_SOFT, STRAIN_STIFF, make_template
+from tomostain.register.template_features import BONE, FLAT_WEIGHT, NEW_BONE, texture_weight
 
 
 @pytest.fixture(scope="module", params=["toluidine-blue", "h&e"])

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, volume_reference
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import estimate_reference, reference_regions, volume_reference
 from tomostain.imaging.intensity_figure import bin_edges, intensity_figure
 from tomostain.io import open_volume, write_stack
 from tomostain.stain.intensity_reference import find_reference

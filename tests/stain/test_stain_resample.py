@@ -120,7 +120,7 @@ def test_the_command_line(model, volume, expected, tmp_path, capsys):
 
 def test_check_compares_at_the_voxel_size_of_the_model(volume, monkeypatch, tmp_path):
     compared = []
-    monkeypatch.setattr("tomostain.imaging.intensity.volume_reference", lambda volume, source: LEVELS)
+    monkeypatch.setattr("tomostain.imaging.intensity_estimation.volume_reference", lambda volume, source: LEVELS)
     spec = toy_model(tmp_path / "model")
 
     class Report:

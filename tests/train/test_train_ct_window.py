@@ -20,8 +20,9 @@ from tomostain.train.contrast import contrast
 from tomostain.train.default_recipe import choose_recipe
 from tomostain.train.recipes import list_recipes, load_recipe
 from tomostain.train.run_folder import recorded_recipe
-from tomostain.train.sampling import PatchSampler, patch_at
+from tomostain.train.sampling import PatchSampler
 from tomostain.train.transforms import Transforms
+from tomostain.train.windows import patch_at
 
 WIDE = (0, 60_000)
 OURS = {"tomostain", "tomostain-cpu"}

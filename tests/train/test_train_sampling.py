@@ -15,8 +15,9 @@ from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network, histology_to_network
 from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
 from tomostain.train.host_copy import copy_together, pack, unpack
-from tomostain.train.sampling import PatchSampler, patch_at
+from tomostain.train.sampling import PatchSampler
 from tomostain.train.transforms import Transforms, draw_transforms
+from tomostain.train.windows import patch_at
 
 
 def random_pair(shape=(90, 70), seed=0, name="a", mask=None):

@@ -11,18 +11,11 @@ from tomostain.measure.classes import COLOURS, TissueClass
 from tomostain.measure.label_files import write_labels
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.measures import Definition, Measure
-from tomostain.measure.results import (
-    Bars,
-    Curve,
-    FigureData,
-    Histogram,
-    MeasureResult,
-    SectionImage,
-    SectionResult,
-)
+from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult, SectionImage, SectionResult
 from tomostain.measure.rows import measure_rows
 from tomostain.measure.study import measure_study
-from tomostain.view.report.measures import labels_over, measures_page, reduced_labels, section_page, wider_intervals
+from tomostain.view.report.measure_pictures import labels_over, reduced_labels
+from tomostain.view.report.measures import measures_page, section_page, wider_intervals
 from tomostain.view.report.study import study_page
 
 BIC = Definition(

@@ -12,7 +12,8 @@ from tomostain.geometry.section import Section
 from tomostain.imaging.colour import ColourReference, colour_reference_from_rois, normalise_histology
 from tomostain.imaging.common_grid import common_grid, cut_slide, cut_volume
 from tomostain.imaging.correspondence_mask import correspondence_mask
-from tomostain.imaging.intensity import IntensityReference, normalise_ct, reference_from_rois, volume_reference
+from tomostain.imaging.intensity import IntensityReference, normalise_ct, reference_from_rois
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.imaging.slide_reference import shrink_slide, slide_reference
 from tomostain.io import Slide, Volume
 

@@ -1,7 +1,5 @@
 """A pair: one µCT section and its histology on one grid, with a correspondence mask; and its folder on disk."""
 
-import itertools
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,15 +14,15 @@ from numpy.typing import NDArray
 
 from tomostain import __version__
 from tomostain.config import read_yaml
+from tomostain.dataset.exclusion import load_exclude, stated_voxel_um
+from tomostain.dataset.pair_images import image_header, read_checked, read_stack
 from tomostain.errors import InputError
-from tomostain.input_files import is_there, refuse_special_file
-from tomostain.io.atomic import atomic_file, refuse_existing, write_text
+from tomostain.input_files import is_there
+from tomostain.io.atomic import atomic_file, write_text
 from tomostain.io.images import read_mask
-from tomostain.io.tiff import opened_tiff, tiff_errors
-from tomostain.tiling.slice_context import MAX_CT_SLICES, middle_slices
+from tomostain.tiling.slice_context import middle_slices
 
 SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
-_MAX_PIXELS = 2**30
 _SAFE_ID = re.compile(r"[^\W_](?:[\w.+@&=-]| (?! ))*")
 
 
@@ -210,7 +208,7 @@ def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
     folder = Path(folder)
     values = read_yaml(folder / "pair.yaml")
     name = str(values.get("id", folder.name))
-    shapes = [_header(folder / f"{part}.tif") for part in ("ct", "histology", "mask")]
+    shapes = [image_header(folder / f"{part}.tif") for part in ("ct", "histology", "mask")]
     _check_shapes(f"pair '{name}' ({folder})", *shapes)
     mask = read_mask(folder / "mask.tif")
     exclude = load_exclude(folder, mask.shape)
@@ -222,7 +220,13 @@ def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
     known = {key: values[key] for key in ("specimen", "subject", "implant", "weeks", "stain") if key in values}
     section = {key: values[key] for key in SECTION_KEYS if key in values}
     return replace(
-        Pair(name, _read(folder / "ct.tif"), _read(folder / "histology.tif"), mask, _voxel_um(values, folder)),
+        Pair(
+            name,
+            read_checked(folder / "ct.tif"),
+            read_checked(folder / "histology.tif"),
+            mask,
+            stated_voxel_um(values, folder),
+        ),
         **known,
         section=section or None,
         slices=slices,
@@ -237,83 +241,14 @@ def pair_shape(folder: str | os.PathLike[str]) -> tuple[int, int]:
     InputError
         If the file is missing, or not one image.
     """
-    rows, columns = _header(Path(folder) / "ct.tif")[:2]
+    rows, columns = image_header(Path(folder) / "ct.tif")[:2]
     return rows, columns
 
 
 def _load_slices(folder: Path) -> NDArray[np.uint16] | None:
     """Read `ct-slices.tif` of a pair, if it exists."""
     path = folder / "ct-slices.tif"
-    return _read_stack(path) if is_there(path) else None
-
-
-def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Read `exclude.tif` of a pair, drawn by the user, if it exists. True is excluded.
-
-    Raises
-    ------
-    InputError
-        If its rows and columns are not `shape`.
-    """
-    path = Path(folder) / "exclude.tif"
-    if not is_there(path):
-        return None
-    size = _header(path)
-    if size[:2] != tuple(shape):
-        raise InputError(
-            f"{path}: has {size[0]} x {size[1]} pixels, but the pair has {shape[0]} x {shape[1]}; "
-            "draw it on the grid of the pair"
-        )
-    drawn = read_mask(path)
-    if drawn.shape != tuple(shape):
-        raise InputError(f"{path}: is turned by its orientation tag; draw it on the grid of the pair")
-    return drawn
-
-
-def save_exclude(folder: str | os.PathLike[str], exclude: NDArray[np.bool_], *, overwrite: bool = False) -> Path:
-    """Write the exclusion of a pair, which a person drew, as `exclude.tif`: 255 where it excludes.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Folder of the pair, with `mask.tif`.
-    exclude : ndarray of bool, shape (Y, X)
-        True where the pair is not used, on the grid of the pair.
-    overwrite : bool
-        Replace an earlier exclusion.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        If the file exists and `overwrite` is False, the shape is not that of the pair, or nothing of its mask remains.
-    """
-    folder = Path(folder)
-    mask = read_mask(folder / "mask.tif")
-    if exclude.shape != mask.shape:
-        raise InputError(f"{folder}: the exclusion has shape {exclude.shape}, but the pair has {mask.shape}")
-    if not (mask & ~exclude).any():
-        raise InputError(f"{folder}: the exclusion removes the whole mask; draw it smaller")
-    path = folder / "exclude.tif"
-    um = _voxel_um(read_yaml(folder / "pair.yaml"), folder)
-    refuse_existing(path, overwrite, "exclusion")
-    with atomic_file(path, overwrite) as temporary:
-        image = exclude.astype(np.uint8) * 255
-        options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
-        tifffile.imwrite(temporary, image, resolution=(1e4 / um,) * 2, resolutionunit="CENTIMETER", **options)  # type: ignore[arg-type]
-    return path
-
-
-def _voxel_um(values: Mapping[str, Any], folder: Path) -> float:
-    """Return voxel_um of `pair.yaml` as a number above 0."""
-    value = values.get("voxel_um")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"{folder / 'pair.yaml'}: voxel_um is {value!r}; state the pixel size in µm, above 0")
-    return float(value)
+    return read_stack(path) if is_there(path) else None
 
 
 def _check_slices(what: str, slices: NDArray[Any], ct: NDArray[np.uint16]) -> None:
@@ -334,43 +269,3 @@ def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], ma
             f"{what}: shapes differ: ct {ct}, histology {histology}, mask {mask}; "
             "all must be on one grid, the histology with 3 channels"
         )
-
-
-def _header(path: Path) -> tuple[int, ...]:
-    """Return the shape in the header of a TIFF file, without reading the image."""
-    refuse_special_file(path)
-    with opened_tiff(path) as tiff:
-        shape, pages = tuple(tiff.pages[0].shape), len(tiff.pages)
-    if pages != 1 or len(shape) not in (2, 3) or shape[0] * shape[1] > _MAX_PIXELS:
-        raise InputError(f"{path}: holds {pages} page(s) of shape {shape}; expected one 2D image below 2^30 pixels")
-    return shape
-
-
-def _read_stack(path: Path) -> NDArray[Any]:
-    """Read a TIFF file with a few images of one size. The header is checked first."""
-    refuse_special_file(path)
-    with opened_tiff(path) as tiff:
-        pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MAX_CT_SLICES + 1)]
-    if (
-        len(pages) > MAX_CT_SLICES
-        or set(pages) != {pages[0]}
-        or len(pages[0]) != 2
-        or math.prod(pages[0]) > _MAX_PIXELS
-    ):
-        raise InputError(
-            f"{path}: holds {len(pages)} page(s) of shapes {sorted(set(pages))[:3]}; expected up to {MAX_CT_SLICES} "
-            "greyscale images of one size"
-        )
-    stack = _read(path)
-    return stack if stack.ndim == 3 else stack[None]
-
-
-def _read(path: Path) -> NDArray[Any]:
-    """Read the single image of a TIFF file whose header was checked."""
-    try:
-        with tiff_errors(path):
-            return np.asarray(tifffile.imread(path))
-    except InputError:
-        raise
-    except Exception as error:  # a codec may raise anything on a truncated strip
-        raise InputError(f"{path}: broken or truncated ({error}); write it again") from None

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from tomostain import __version__
 from tomostain.config import Config
 from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.exclusion import load_exclude
 from tomostain.dataset.loaded import LoadedDataset
-from tomostain.dataset.pair import Pair, load_exclude, save_pair
+from tomostain.dataset.pair import Pair, save_pair
 from tomostain.dataset.qc_figure import write_qc
 from tomostain.errors import InputError
 from tomostain.input_files import is_there

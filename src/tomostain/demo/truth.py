@@ -11,8 +11,10 @@ from tomostain.dataset.dataset import load_dataset
 from tomostain.demo.config import HELD_OUT, DemoConfig
 from tomostain.evaluate import Lpips, Table, evaluate_images, raw_ct
 from tomostain.evaluate.baselines import fit_baselines
-from tomostain.evaluate.run import ALEX_NOTE, LOOKUP, MEAN_IMAGE, RAW_CT, write_results
-from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.evaluate.result_files import write_results
+from tomostain.evaluate.run import ALEX_NOTE, LOOKUP, MEAN_IMAGE, RAW_CT
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume
 from tomostain.io.atomic import atomic_folder

@@ -24,7 +24,8 @@ from tomostain.evaluate.metrics.patch import (
     ssim,
 )
 from tomostain.evaluate.metrics.stripes import Stripes, draw_stripes, stripe_index
-from tomostain.evaluate.run import compare, evaluate, evaluate_models, write_results
+from tomostain.evaluate.result_files import write_results
+from tomostain.evaluate.run import compare, evaluate, evaluate_models
 from tomostain.evaluate.table import Summary, Table, summarise
 
 __all__ = [

@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.config import read_yaml
-from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import fit_baselines, raw_ct
 from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, EvaluateConfig, Protocol
 from tomostain.evaluate.figures import difference_image
-from tomostain.evaluate.metrics.base import RGB, ImageSample, Metric, Scope, Value, mean_of_parts, select_metrics
+from tomostain.evaluate.metrics.base import RGB, Metric, Scope, mean_of_parts, select_metrics
 from tomostain.evaluate.metrics.implant import implant_region
 from tomostain.evaluate.metrics.lpips import Lpips, with_lpips
 from tomostain.evaluate.metrics.patch import PatchOptions, PatchRecord, background_colour, fill_background
 from tomostain.evaluate.models import Candidates
 from tomostain.evaluate.protocols import measure_protocols
+from tomostain.evaluate.samples import ImageSets, image_values, is_not_ct, pairs_rejected, sample_of, shows_implant
 from tomostain.figures.row import captioned_row
-from tomostain.io import open_stained, open_volume, read_image, write_image
+from tomostain.io import open_stained, open_volume, write_image
 from tomostain.io.atomic import temporary_folder
-from tomostain.phantom.tissue import Label
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import Translator, stain_slice, stain_volume
 
@@ -37,7 +35,6 @@ RAW_CT, RAW_INPUT = "raw µCT", "raw input"
 MEAN_IMAGE = "mean training image"
 LOOKUP = "grey-value look-up"
 POSITION = ("row", "column", "height", "width", "overlap")
-LABELS = "labels.tif"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +124,7 @@ class Evaluation:
         data, ids = self.candidates.data, self.candidates.ids
         options = PatchOptions(self.of_scope("patch"), self.config.patch_px, self.config.stride_px)
         rows: list[PatchRecord] = []
-        sets = _Sets(self.of_scope("set"))
+        sets = ImageSets(self.of_scope("set"))
         jobs = track(list(self.stainers) * len(ids), "evaluating", progress)
         for pair in (data.load(pair_id, self.candidates.ct_slices) for pair_id in ids):
             colour, implant = background_colour(pair.histology, pair.mask), implant_region(pair.histology)
@@ -147,7 +144,7 @@ class Evaluation:
                 )
                 rows += [{"model": name, "pair": pair.id, "scope": "patch", **patch} for patch in patches]
                 if sample is not None:
-                    values = _image_values(self.of_scope("image"), replace(sample, stained=image))
+                    values = image_values(self.of_scope("image"), replace(sample, stained=image))
                     rows.append({"model": name, "pair": pair.id, "scope": "image", "protocol": "", **values})
                 sets.add(name, image, pair, colour)
             if pictures is not None:
@@ -170,67 +167,6 @@ class Evaluation:
                     stained = open_stained(out)
                     values = {metric.name: mean_of_parts(metric.compute(stained, ct)) for metric in metrics}
                 yield {"model": model, "pair": path.name, "scope": "volume", "protocol": "", **values}
-
-
-def sample_of(data: Dataset, pair: Pair) -> ImageSample:
-    """Return a pair as a sample, with its labels if it has a ``labels.tif``; air outside the mask."""
-    path = data.folder(pair.id) / LABELS
-    labels = np.where(pair.mask, read_image(path), int(Label.AIR)).astype(np.uint8) if path.is_file() else None
-    return ImageSample(pair.id, pair.histology, pair.histology, pair.mask, pair.voxel_um, labels, pair.ct)
-
-
-def shows_implant(data: Dataset, ids: Iterable[str]) -> bool:
-    """Return whether a pair shows an implant, by its record, or by black metal in its histology if that says nothing.
-
-    Images without colours are not histology, so that nothing in them is taken for metal.
-    """
-    for pair_id in ids:
-        implant = str(data.records.get(pair_id, {}).get("implant", "unknown")).strip().lower()
-        if implant in ("", "unknown"):
-            rgb = data.load(pair_id).histology
-            if not (rgb == rgb[..., :1]).all() and implant_region(rgb).any():
-                return True
-        elif implant != "none":
-            return True
-    return False
-
-
-def is_not_ct(data: Dataset) -> bool:
-    """Return whether the grey values of a dataset were not normalised as those of µCT: to background and bone."""
-    path = data.path / "prepare.yaml"
-    return path.is_file() and read_yaml(path).get("normalise") == "range"
-
-
-class _Sets:
-    """The images of all pairs by model, for metrics of scope "set". Holds nothing without such a metric."""
-
-    def __init__(self, metrics: tuple[Metric, ...]) -> None:
-        self.metrics = metrics
-        self.images: dict[str, tuple[list[RGB], list[RGB]]] = {}
-
-    def add(self, model: str, stained: RGB, pair: Pair, colour: NDArray[np.uint8]) -> None:
-        if self.metrics:
-            images = self.images.setdefault(model, ([], []))
-            for images_of, image in zip(images, (stained, pair.histology), strict=True):
-                images_of.append(fill_background(image, pair.mask, colour))
-
-    def rows(self) -> list[PatchRecord]:
-        return [
-            {"model": model, "pair": "", "scope": "set", "protocol": ""}
-            | {metric.name: mean_of_parts(metric.compute(stained, real)) for metric in self.metrics}
-            for model, (stained, real) in self.images.items()
-        ]
-
-
-def _image_values(metrics: Iterable[Metric], sample: ImageSample) -> dict[str, float]:
-    """Return the metrics of an image, and their parts as ``name.part``."""
-    values: dict[str, float] = {}
-    for metric in metrics:
-        value: Value = metric.compute(sample)
-        values[metric.name] = mean_of_parts(value)
-        if isinstance(value, Mapping):
-            values |= {f"{metric.name}.{part}": number for part, number in value.items()}
-    return values
 
 
 def _check_volumes(metrics: Iterable[Metric], config: EvaluateConfig, candidates: Candidates) -> None:
@@ -261,7 +197,7 @@ def _try_on_first_pair(metrics: Iterable[Metric], candidates: Candidates) -> Non
     """Compute the metrics of images on the first real image, so that unsuitable data fails before staining."""
     of_images = [metric for metric in metrics if metric.scope == "image"]
     if of_images:
-        _image_values(of_images, sample_of(candidates.data, candidates.data.load(candidates.ids[0])))
+        image_values(of_images, sample_of(candidates.data, candidates.data.load(candidates.ids[0])))
 
 
 def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str, Stainer], list[str]]:
@@ -280,7 +216,7 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         for name, t in translators.items()
         if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
     ]
-    warnings += [sentence for name, t in translators.items() for sentence in _rejected_pairs(name, t)]
+    warnings += [sentence for name, t in translators.items() for sentence in pairs_rejected(name, t)]
     if config.baselines:
         stainers[RAW_INPUT if is_not_ct(data) else RAW_CT] = by_grey(raw_ct)
         train = data.split(candidates.fold).train
@@ -290,18 +226,6 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         else:
             warnings.append("The dataset has no training pairs, so the baselines that need them are left out.")
     return stainers, warnings
-
-
-def _rejected_pairs(name: str, translator: Translator) -> list[str]:
-    """Return a sentence about the training pairs that a model rejected, if there are any."""
-    training = translator.spec.training
-    if training is None or not training.rejected_pairs:
-        return []
-    names = ", ".join(f"{pair_id} ({value:.2f})" for pair_id, value in training.rejected_pairs.items())
-    return [
-        f"{name}: {len(training.rejected_pairs)} of {training.pairs} training pairs were rejected, because their "
-        f"correlation with the output is exceptionally low: {names}. Check them."
-    ]
 
 
 def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:

@@ -28,7 +28,7 @@ def intensity_figure(
     Parameters
     ----------
     samples : ndarray, shape (N, Y, X)
-        Some slices of the scan: `tomostain.imaging.intensity.reference_samples`.
+        Some slices of the scan: `tomostain.imaging.intensity_estimation.reference_samples`.
     reference : IntensityReference or None
         The grey values that become 10000 and 30000; None where none were found.
     regions : tuple of ndarray of bool, shape (N, Y, X), optional

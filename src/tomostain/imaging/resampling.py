@@ -20,7 +20,8 @@ from tomostain.errors import InputError
 from tomostain.integers import to_integers
 from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.volumes.missing import merged
-from tomostain.io.volumes.volume import Volume, open_volume
+from tomostain.io.volumes.opening import open_volume
+from tomostain.io.volumes.volume import Volume
 
 Interpolation = Literal["linear", "cubic"]
 Triple = tuple[float, float, float]

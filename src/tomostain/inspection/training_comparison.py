@@ -84,7 +84,7 @@ def compare_with_training(
         If `model` is not a model, has no training reference, or a volume cannot be read. A volume without
         visible bone is not compared, and its result says so.
     """
-    from tomostain.imaging.intensity import estimate_reference, reference_samples
+    from tomostain.imaging.intensity_estimation import estimate_reference, reference_samples
     from tomostain.imaging.resampling import resample_volume
     from tomostain.io import load_model, open_volume
     from tomostain.io.models import SEEN

@@ -8,7 +8,8 @@ from tomostain.io.ome_zarr.reader import StainedVolume, check_stained, open_stai
 from tomostain.io.ome_zarr.writer import OmeZarrWriter, StainedWriter
 from tomostain.io.slides import Slide, open_slide, write_slide
 from tomostain.io.volumes.base import VolumeLike
-from tomostain.io.volumes.volume import Volume, open_volume
+from tomostain.io.volumes.opening import open_volume
+from tomostain.io.volumes.volume import Volume
 
 __all__ = [
     "BuiltinModel",

@@ -22,6 +22,7 @@ from tomostain.io.metadata.ome_files import check_ome_files
 from tomostain.io.metadata.units import Spacing, check_pixels
 from tomostain.io.picture import Picture
 from tomostain.io.tiff import check_complete, has_empty_parts, opened_tiff, stated_spacing
+from tomostain.io.tiff_layout import bytes_in_file, channel_count, image_layout, samples_last
 from tomostain.io.tiff_model import least_page_bytes, page_model, page_orientation
 
 # Names of the further images of a slide scanner.
@@ -144,7 +145,7 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
             "again"
         )
     check_level_size(path, series)
-    samples = _samples_last(np.asarray(series.asarray()), series.axes)
+    samples = samples_last(np.asarray(series.asarray()), series.axes)
     model = page_model(path, series.keyframe, significant_bits(image.pixels))
     model = _without_imagej_display(model, series.keyframe)
     model = replace(model, orientation=page_orientation(image.page))  # coarser levels may lack the tag
@@ -213,51 +214,11 @@ def check_level_size(path: Path, series: Any) -> None:
     """
     rows, columns = image_layout(path, series)
     check_pixels(path, (rows, columns))
-    pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
-    stored = _stored_bytes([page for page in series.pages if page is not None])
+    pixel_bytes = channel_count(series) * np.dtype(series.dtype).itemsize
+    stored = bytes_in_file([page for page in series.pages if page is not None])
     stored_bytes = None if series.dataoffset is not None else stored
     min_bytes = least_page_bytes(series.keyframe)
     check_decoded_size(path, rows * columns, pixel_bytes, stored_bytes, min_bytes)
-
-
-def image_layout(path: Path, series: Any) -> tuple[int, int]:
-    """Return (rows, columns) of a series (or level) that is one image of 1 to 5 samples, as stored.
-
-    Raises
-    ------
-    InputError
-        If it is a stack or has more channels.
-    """
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    stacked = any(size > 1 for axis, size in sizes.items() if axis not in "YXSC")
-    if stacked or _channels(series) > 5 or "Y" not in sizes or "X" not in sizes:
-        raise InputError(
-            f"{path}: holds a stack of shape {tuple(series.shape)} (axes {series.axes}), but one image is expected"
-        )
-    return int(sizes["Y"]), int(sizes["X"])
-
-
-def _channels(series: Any) -> int:
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    return int(sizes.get("S", 1) * sizes.get("C", 1))
-
-
-def _stored_bytes(pages: Sequence[Any]) -> int:
-    """Return the bytes of the image data in the file; data that several tiles share count once."""
-    segments = {
-        offset: count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-    }
-    return sum(segments.values())
-
-
-def _samples_last(values: NDArray[Any], axes: str) -> NDArray[Any]:
-    """Reorder an array with the axes Y and X, perhaps C and S, and others of length 1, to (rows, columns, samples)."""
-    for axis in reversed(range(values.ndim)):
-        if axes[axis] not in "YXCS":
-            values, axes = values.take(0, axis), axes[:axis] + axes[axis + 1 :]
-    order = [axes.index(axis) for axis in "YXCS" if axis in axes]
-    values = values.transpose(order)
-    return values.reshape(*values.shape[:2], -1)
 
 
 def _channel_order(image: TiffImage, series: Any) -> Sequence[int] | None:
@@ -285,7 +246,7 @@ def check_brightfield(image: TiffImage) -> None:
     """
     if image.pixels is not None:
         channels = ome_channels(image.pixels)
-        if len(channels) == 1 and _channels(image.levels[0]) == 1:
+        if len(channels) == 1 and channel_count(image.levels[0]) == 1:
             brightfield_order(image.path, 1, channels)
     _channel_order(image, image.levels[0])
 
@@ -343,7 +304,7 @@ def _uncovered(path: Path, tif: tifffile.TiffFile, series: Sequence[Any]) -> lis
 
 def _fits(finest: Any, level: Any) -> bool:
     """Return whether a level that the file states has the channels, type and aspect ratio of the finest one."""
-    same = _channels(level) == _channels(finest) and np.dtype(level.dtype) == np.dtype(finest.dtype)
+    same = channel_count(level) == channel_count(finest) and np.dtype(level.dtype) == np.dtype(finest.dtype)
     return same and is_level(_size(finest), _size(level))
 
 

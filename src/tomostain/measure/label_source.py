@@ -36,6 +36,22 @@ class LabelSource(Protocol):
         """Return the slices `start` to `stop` (half-open), uint8 of shape (stop - start, Y, X)."""
 
 
+class GridOfLabels:
+    """Shape and voxel size of a volume that lies on the grid of its attribute `labels`."""
+
+    labels: LabelSource
+
+    @property
+    def shape(self) -> Shape:
+        """(Z, Y, X), voxels."""
+        return self.labels.shape
+
+    @property
+    def voxel_um(self) -> VoxelSize:
+        """Voxel size (z, y, x), µm."""
+        return self.labels.voxel_um
+
+
 class LabelArray:
     """A label volume in memory.
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import IntensityReference, volume_reference
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import StainedVolume, Volume, create_ome_zarr, open_stained, open_volume
 from tomostain.io.array_source import SizeUm
 from tomostain.io.metadata.placement import Placement
@@ -192,7 +193,7 @@ def select_classifier(
             "`classes_from`",
             parameter="classes_from",
         )
-    return loaded or load_classifier(builtin_classifier(cast(Variant, variant), stain_of(inputs, config)))
+    return loaded or load_classifier(builtin_classifier(cast("Variant", variant), stain_of(inputs, config)))
 
 
 def at_voxel_size(inputs: MeasureInputs, target_um: float) -> MeasureInputs:

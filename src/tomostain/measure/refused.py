@@ -12,7 +12,7 @@ from tomostain.io import StainedVolume, Volume, open_stained, open_volume
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
 from tomostain.measure.label_files import VoxelGrid, check_grid
-from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
+from tomostain.measure.label_source import GridOfLabels, LabelSource, Shape, VoxelSize
 from tomostain.measure.statistics.abstention import Uncertainty, refuse
 
 
@@ -107,7 +107,7 @@ def _first_channel(stained: StainedVolume) -> Callable[[int, int], Uncertainty]:
 
 
 @dataclass(frozen=True)
-class RefusedLabels:
+class RefusedLabels(GridOfLabels):
     """Labels in which voxels with a high uncertainty are `TissueClass.NOT_MEASURED`: a `LabelSource`.
 
     Attributes
@@ -122,16 +122,6 @@ class RefusedLabels:
     labels: LabelSource
     uncertainty: UncertaintyMap
     max_uncertainty: float
-
-    @property
-    def shape(self) -> Shape:
-        """(Z, Y, X), voxels."""
-        return self.labels.shape
-
-    @property
-    def voxel_um(self) -> VoxelSize:
-        """Voxel size (z, y, x), µm."""
-        return self.labels.voxel_um
 
     def read(self, start: int, stop: int) -> Labels:
         """Return the slices `start` to `stop` (half-open)."""

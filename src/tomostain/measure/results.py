@@ -116,7 +116,7 @@ class MeasureResult:
         The labels, if nothing was written.
     maps : dict of str to ndarray, shape (Z, Y, X)
         ``thickness``, ``distance`` and ``layer``, µm, and ``uncertainty``, 0 to 255, if nothing was written. See
-        `tomostain.measure.run.MAPS`.
+        `tomostain.measure.measurement.MAPS`.
     figures : FigureData
     notes : list of str
         Sentences about the whole measurement, such as a partial field of view.

@@ -11,7 +11,8 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import KnownImplant, fitted_implant
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
-from tomostain.measure.morphometry.cavities import CavityOptions, cavity_measures
+from tomostain.measure.morphometry.cavities import cavity_measures
+from tomostain.measure.morphometry.cavity_voxels import CavityOptions
 from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMessageBox, QPushButton, QSlider, QWidget
 
-from tomostain.dataset.pair import load_exclude, load_pair, save_exclude
+from tomostain.dataset.exclusion import load_exclude, save_exclude
+from tomostain.dataset.pair import load_pair
 from tomostain.errors import InputError
 from tomostain.io.images import read_mask
 from tomostain.napari.closing import when_closed

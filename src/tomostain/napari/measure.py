@@ -5,33 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QGridLayout,
-    QLabel,
-    QLineEdit,
-    QMessageBox,
-    QTableWidget,
-    QTableWidgetItem,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QMessageBox, QTableWidget, QTableWidgetItem
 
-from tomostain.cli.measure import MAX_UNCERTAINTY, InputOptions, TissueOptions
+from tomostain.cli.measure_options import InputOptions, TissueOptions
+from tomostain.cli.measure_settings import MAX_UNCERTAINTY
 from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
-from tomostain.measure.classes import COLOURS, TITLES, TissueClass
+from tomostain.measure.classes import TITLES, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import write_labels
 from tomostain.measure.label_source import LabelArray
+from tomostain.measure.measurement import MAPS
 from tomostain.measure.morphometry.bodies import BODIES
 from tomostain.measure.result_files import CSV, JSON, LABELS, rows_text
 from tomostain.measure.results import MeasureResult
-from tomostain.measure.run import MAPS, measure_volume
+from tomostain.measure.run import measure_volume
 from tomostain.measure.text import format_value
 from tomostain.napari.compare import is_kind
 from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, option_help
-from tomostain.napari.layers import LayerSource, file_of, placed, remove_layers_of, source_of, voxel_um_of
+from tomostain.napari.layers import LayerSource, placed, remove_layers_of, source_of, voxel_um_of
+from tomostain.napari.measure_labels import ASK_BYTES, is_label_layer, legend, path_of, stored_labels
 from tomostain.napari.readers import label_layer
 from tomostain.napari.stain_settings import is_ct
 from tomostain.progress import Progress, ShouldStop, raising_on_stop
@@ -42,8 +35,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("symbol", "value", "unit", "region", "voxels", "note", "measure")
 """Columns of the table. The value has its standard deviation, where it is known. The title is long, so it is last."""
-_ASK_BYTES = 2**28
-"""Labels of this size are copied into memory only if the user agrees."""
 
 
 class MeasureWidget(ToolWidget):
@@ -76,7 +67,7 @@ class MeasureWidget(ToolWidget):
     def _add_inputs(self, viewer: "Viewer") -> None:
         self.stained = LayerBox(viewer, is_kind("stained"), optional="none")
         self.ct = LayerBox(viewer, is_ct, optional="none")
-        self.labels_box = LayerBox(viewer, _is_labels, optional="classify the tissue")
+        self.labels_box = LayerBox(viewer, is_label_layer, optional="classify the tissue")
         self.uncertainty = LayerBox(viewer, is_kind("uncertainty"), optional="none")
         self.max_uncertainty = QLineEdit()
         self.max_uncertainty.setPlaceholderText(f"{MAX_UNCERTAINTY:g} with a map")
@@ -131,7 +122,7 @@ class MeasureWidget(ToolWidget):
         if size is None or (source is not None and source.path is None):
             raise InputError(f"layer '{layer.name}': can be painted already")
         labels = layer.data[0] if layer.multiscale else layer.data
-        if labels.size > _ASK_BYTES and not self._agrees(f"The copy needs {labels.size / 2**30:.1f} GiB. Copy it?"):
+        if labels.size > ASK_BYTES and not self._agrees(f"The copy needs {labels.size / 2**30:.1f} GiB. Copy it?"):
             return
 
         def work(progress: Progress, should_stop: ShouldStop) -> np.ndarray:
@@ -185,11 +176,11 @@ class MeasureWidget(ToolWidget):
     def measure(self) -> None:
         """Measure the chosen layers."""
         config, out = self.config(), self.out.required("Results")
-        paths = {name: _path(box.layer) for name, box in (("stained", self.stained), ("ct", self.ct))}
-        uncertainty, voxel_um = _path(self.uncertainty.layer), None
+        paths = {name: path_of(box.layer) for name, box in (("stained", self.stained), ("ct", self.ct))}
+        uncertainty, voxel_um = path_of(self.uncertainty.layer), None
         if self.ct.layer is not None:
-            paths["ct"], voxel_um = _stored(self.ct.layer)
-        labels, drawn = _path(self.labels_box.layer), None
+            paths["ct"], voxel_um = stored_labels(self.ct.layer)
+        labels, drawn = path_of(self.labels_box.layer), None
         if self.labels_box.layer is not None and labels is None:
             drawn, labels = self._drawn(self.labels_box.layer), self.corrected.required("Corrected labels")
             if not confirm_overwrite(self, labels):
@@ -268,53 +259,6 @@ class MeasureWidget(ToolWidget):
         if confirm_overwrite(self, path):
             write_text(path, rows_text(self.result.rows), overwrite=True)
             self.message.say(f"Written: {path}")
-
-
-def legend() -> QWidget:
-    """Return the tissue classes with their colours. A border shows white and black on any background."""
-    widget = QWidget()
-    grid = QGridLayout(widget)
-    grid.setContentsMargins(0, 0, 0, 0)
-    grid.setVerticalSpacing(1)
-    for row, each in enumerate(TissueClass):
-        swatch = QLabel()
-        swatch.setFixedSize(13, 13)
-        red, green, blue = COLOURS[each]
-        swatch.setStyleSheet(f"background: rgb({red},{green},{blue}); border: 1px solid #8a8a8a;")
-        grid.addWidget(swatch, row, 0)
-        grid.addWidget(QLabel(f"{int(each)} {TITLES[each]}"), row, 1)
-    grid.setColumnStretch(1, 1)
-    return widget
-
-
-def _is_labels(layer: Layer) -> bool:
-    source = source_of(layer)
-    return isinstance(layer, Labels) and layer.ndim == 3 and (source is None or source.kind == "labels")
-
-
-def _path(layer: Layer | None) -> Path | None:
-    """Return the file of a layer; None without a layer, or if it exists in memory only."""
-    source = None if layer is None else source_of(layer)
-    return None if source is None else source.path
-
-
-def _stored(layer: Layer) -> tuple[Path, tuple[float, ...] | None]:
-    """Return the file of a µCT layer, and its voxel size if the file may not state it.
-
-    Raises
-    ------
-    InputError
-        If it has no file, or its voxel size is unknown.
-    """
-    source, path = source_of(layer), file_of(layer)
-    if path is None:
-        raise InputError(f"layer '{layer.name}': has no file that tomostain reads; save the volume and open it again")
-    if source is not None and source.voxel_um is not None:
-        return path, None
-    size = voxel_um_of(layer)
-    if size is None and source is not None:
-        raise InputError(f"layer '{layer.name}': its voxel size is unknown; set the scale and the units of the layer")
-    return path, size
 
 
 def _number(text: str, label: str) -> float:

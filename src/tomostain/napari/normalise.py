@@ -1,24 +1,29 @@
 """The widget Normalise: regions of background and bone, drawn on a volume and on a slide."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Layer, Shapes
-from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QLabel
 
 from tomostain.errors import InputError
-from tomostain.imaging.colour import normalise_histology
-from tomostain.imaging.drawn_regions import Box, DrawnReference, DrawnRegion, drawn_reference, outline_box
-from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, reference_samples
+from tomostain.imaging.drawn_regions import Box, DrawnReference
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import estimate_reference, reference_regions, reference_samples
 from tomostain.imaging.intensity_figure import intensity_figure
-from tomostain.imaging.slide_reference import shrink_slide, slide_reference
-from tomostain.io import Slide, Volume
 from tomostain.napari.closing import close_previews, when_closed
 from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, follow, later
+from tomostain.napari.normalise_preview import (
+    CtRequest,
+    Outline,
+    SlideRequest,
+    drawn_region,
+    measure_ct,
+    outline_of,
+    preview_slide,
+)
+from tomostain.napari.picture_label import PictureLabel, Rgb
 from tomostain.napari.register.inputs import is_slide_layer, is_volume_layer, slide_opener, volume_opener
 from tomostain.napari.tasks import LatestOnly
 from tomostain.prepare.normalisation import ChosenNormalisation, FileUse, write_normalisation
@@ -27,44 +32,10 @@ from tomostain.progress import Progress, ShouldStop
 if TYPE_CHECKING:
     from napari import Viewer
 
-Rgb = NDArray[np.uint8]
-Outline = NDArray[np.float64]
-_CtRequest = tuple[Callable[[], Volume], list[DrawnRegion], list[DrawnRegion]]
-_SlideRequest = tuple[Callable[[], Slide], Outline, Outline]
 _COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
 _USES: dict[FileUse, str] = {"register": "register, and the widget Register", "prepare": "prepare"}
+_WAIT_MS = 200
 _NO_VALUES = "Draw a region of background and one of bone."
-_PREVIEW_PX, _WAIT_MS = 640, 200
-
-
-class PictureLabel(QLabel):
-    """A picture that becomes as wide as its panel, but no wider than it is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._whole = QPixmap()
-        self.setMinimumWidth(1)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.hide()
-
-    def show_picture(self, rgb: Rgb) -> None:
-        """Show an image (rows, columns, 3)."""
-        height, width = rgb.shape[:2]
-        image = QImage(np.ascontiguousarray(rgb).tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-        self._whole = QPixmap.fromImage(image)
-        self.show()
-        self.setPixmap(self._whole)
-        self._fit()
-
-    def resizeEvent(self, event: Any) -> None:
-        """Scale the picture."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        width = min(max(self.width(), 100), self._whole.width())
-        if width and width != self.pixmap().width():
-            self.setPixmap(self._whole.scaledToWidth(width, Qt.TransformationMode.SmoothTransformation))
 
 
 class NormaliseWidget(ToolWidget):
@@ -111,11 +82,11 @@ class NormaliseWidget(ToolWidget):
         self.add_row("File", self.path, tip="YAML to write.")
         self.save_button = self.add_button("Save", self.save, tip="Write grey values and boxes.")
         self._wait = later(_WAIT_MS, self._compute_soon, self)
-        self.live_ct: LatestOnly[_CtRequest, tuple[DrawnReference, Rgb]] = LatestOnly(
-            _measure_ct, self._show_ct, self._ct_failed
+        self.live_ct: LatestOnly[CtRequest, tuple[DrawnReference, Rgb]] = LatestOnly(
+            measure_ct, self._show_ct, self._ct_failed
         )
-        self.live_slide: LatestOnly[_SlideRequest, tuple[tuple[Box, Box], Rgb]] = LatestOnly(
-            _preview_slide, self._show_slide, self._slide_failed
+        self.live_slide: LatestOnly[SlideRequest, tuple[tuple[Box, Box], Rgb]] = LatestOnly(
+            preview_slide, self._show_slide, self._slide_failed
         )
         close_previews(self, self.live_ct, self.live_slide)
         self.volume_box.changed.connect(lambda: self._chosen("ct"))
@@ -264,7 +235,7 @@ class NormaliseWidget(ToolWidget):
     def _measure_volume(self, background: list[Outline], bone: list[Outline]) -> None:
         """Measure regions of the volume in a thread."""
         try:
-            regions = [_region(each) for each in background], [_region(each) for each in bone]
+            regions = [drawn_region(each) for each in background], [drawn_region(each) for each in bone]
             self.live_ct.request((volume_opener(self.volume_box.required("µCT"), None), *regions))
         except InputError:
             self._forget("ct")
@@ -275,7 +246,7 @@ class NormaliseWidget(ToolWidget):
         if layer is None or layer not in self.viewer.layers:
             return []
         shapes = zip(layer.data, layer.shape_type, strict=True)
-        return [_outline(np.asarray(points, dtype=np.float64), shape) for points, shape in shapes if len(points) > 2]
+        return [outline_of(np.asarray(points, dtype=np.float64), shape) for points, shape in shapes if len(points) > 2]
 
     def _show_ct(self, result: tuple[DrawnReference, Rgb]) -> None:
         self.ct, self._is_drawn = result[0].reference, True
@@ -307,43 +278,3 @@ class NormaliseWidget(ToolWidget):
         self.boxes = result[0]
         self.picture.show_picture(result[1])
         self.picture.setToolTip("The slide before and after normalisation.")
-
-
-def _measure_ct(request: _CtRequest) -> tuple[DrawnReference, Rgb]:
-    """Return the reference of the drawn regions, and its figure."""
-    open_chosen, background, bone = request
-    volume = open_chosen()
-    drawn = drawn_reference(volume, background, bone, str(volume.path))
-    return drawn, intensity_figure(drawn.samples, drawn.reference, (drawn.background, drawn.bone), narrow=True)
-
-
-def _preview_slide(request: _SlideRequest) -> tuple[tuple[Box, Box], Rgb]:
-    """Return the boxes of glass and bone, and the slide before and after normalisation, side by side."""
-    open_chosen, background, bone = request
-    slide = open_chosen()
-    glass, tissue = (
-        outline_box(outline[:, -2:], slide.shape, f"{what} of the slide")
-        for outline, what in ((background, "glass"), (bone, "bone"))
-    )
-    reference = slide_reference(slide, glass, tissue)
-    longest_um = max(slide.shape) * slide.pixel_um
-    rgb, _, _ = shrink_slide(slide, max(slide.pixel_um, 2 * longest_um / _PREVIEW_PX))
-    normalised = normalise_histology(rgb, reference)
-    return (glass, tissue), np.ascontiguousarray(np.concatenate([rgb, normalised], axis=1))
-
-
-def _outline(points: NDArray[np.float64], shape: str) -> NDArray[np.float64]:
-    """Return the corners of a shape. An ellipse, which napari stores as its bounding box, becomes a polygon."""
-    if shape != "ellipse":
-        return points
-    middle = points.mean(axis=0)
-    first, second = (points[0] + points[1]) / 2 - middle, (points[1] + points[2]) / 2 - middle
-    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)[:, None]
-    return np.asarray(middle + np.cos(angle) * first + np.sin(angle) * second)
-
-
-def _region(outline: NDArray[np.float64]) -> DrawnRegion:
-    """Return the region of an outline (N, 3) in voxels."""
-    if np.ptp(outline[:, 0]) > 0.5:
-        raise InputError("a region is not within one slice: draw on slices along z, with the axes in their usual order")
-    return DrawnRegion(round(float(outline[0, 0])), outline[:, 1:])

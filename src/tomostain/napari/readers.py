@@ -234,8 +234,8 @@ def read_specimen(folder: Path) -> list[LayerData]:
 
 def read_measurement(folder: Path) -> list[LayerData]:
     """Return the layers of a measurement: the labels, and the maps, hidden."""
+    from tomostain.measure.measurement import MAPS
     from tomostain.measure.result_files import LABELS
-    from tomostain.measure.run import MAPS
 
     layers = [label_layer(folder / LABELS)] if (folder / LABELS).is_dir() else []
     for name in MAPS:

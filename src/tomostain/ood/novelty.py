@@ -20,7 +20,8 @@ from tomostain.io.parallel import in_parallel
 from tomostain.memory import free_memory
 from tomostain.ood.grey_limits import GREY_LIMITS
 from tomostain.ood.neighbourhoods import NeighbourhoodReference
-from tomostain.ood.regional_reference import Augmentation, RegionalReference, fit_reference
+from tomostain.ood.reference_fit import fit_reference
+from tomostain.ood.regional_reference import Augmentation, RegionalReference
 
 Float32 = NDArray[np.float32]
 NOVEL_SHARE_LIMIT: float = RegionalReference.share_limit

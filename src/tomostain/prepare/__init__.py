@@ -14,13 +14,8 @@ from tomostain.imaging.colour import (
     white_balance,
 )
 from tomostain.imaging.correspondence_mask import correspondence_mask, rigid_ct, rigid_histology
-from tomostain.imaging.intensity import (
-    IntensityReference,
-    estimate_reference,
-    normalise_ct,
-    reference_from_rois,
-    volume_reference,
-)
+from tomostain.imaging.intensity import IntensityReference, normalise_ct, reference_from_rois
+from tomostain.imaging.intensity_estimation import estimate_reference, volume_reference
 from tomostain.prepare.aligned import AlignedConfig, prepare_aligned
 from tomostain.prepare.config import PrepareConfig
 from tomostain.prepare.specimen_input import Boxes, Rois, SpecimenInput

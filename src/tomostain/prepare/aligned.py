@@ -18,7 +18,8 @@ from tomostain.dataset.writer import DatasetBuilder, new_dataset
 from tomostain.errors import InputError
 from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
-from tomostain.imaging.intensity import check_ct, estimate_reference, normalise_ct
+from tomostain.imaging.intensity import check_ct, normalise_ct
+from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.io.images import read_mask
 from tomostain.prepare.aligned_files import (
     AlignedImage,

@@ -17,7 +17,8 @@ from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import DatasetBuilder, check_dataset_output, new_dataset
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import IntensityReference, manual_reference
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import manual_reference
 from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume
 from tomostain.io.atomic import temporary_folder

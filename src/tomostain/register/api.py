@@ -10,8 +10,9 @@ from tomostain.io.slides import SlideSource
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
-from tomostain.register.files import PairFolder, register_opened
+from tomostain.register.files import register_opened
 from tomostain.register.hints import Hint
+from tomostain.register.pair_files import PairFolder
 from tomostain.register.registration import Registration
 
 AnyVolume = VolumeSource

@@ -16,7 +16,7 @@ from tomostain.io.atomic import atomic_file
 from tomostain.register.locate import SectionLocation
 from tomostain.register.planar_location import PlanarLocation
 from tomostain.register.poses import Poses
-from tomostain.register.refine import trilinear
+from tomostain.register.template_sampling import trilinear
 
 Rgb = NDArray[np.uint8]
 # Pixels along the longest side of each panel.

@@ -1,63 +1,26 @@
 """Registration of files: the folder of a pair, or of candidates if the pose is uncertain."""
 
 import os
-import re
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import torch
-import yaml
 
-from tomostain.dataset.pair import save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
-from tomostain.io import Slide, Volume, write_image
-from tomostain.io.atomic import atomic_folder, refuse_existing
-from tomostain.io.output_folder import check_folder_name, check_sources_outside
-from tomostain.io.outputs import FolderKind, check_own_folder
+from tomostain.io import Slide, Volume
 from tomostain.progress import Progress, silent
-from tomostain.register.candidate_figure import write_candidate
 from tomostain.register.config import RegisterConfig
-from tomostain.register.figures import write_in_volume, write_registration
 from tomostain.register.hints import Hint
 from tomostain.register.inputs import fingerprint
-from tomostain.register.locate import SectionLocation, locate_section
+from tomostain.register.locate import locate_section
+from tomostain.register.pair_files import POSE, PairFolder, Specimen, check_output, write_candidates, write_pair
 from tomostain.register.planar_location import PlanarLocation, locate_in_plane
 from tomostain.register.registration import Location, Registration, describe, make_registration
 from tomostain.register.single_image import open_slide_or_image, open_volume_or_image
 
 __all__ = ["Hint", "PairFolder", "describe", "register_files", "register_opened"]
-
-CANDIDATE = "candidate-{}"
-POSE = f"{CANDIDATE.format(1)}.yaml"
-# Drawn by the user and never overwritten.
-EXCLUDE = "exclude.tif"
-OUR_FILES = (
-    "ct.tif",
-    "histology.tif",
-    "mask.tif",
-    "pair.yaml",
-    "qc.png",
-    "volume.png",
-    "deformation_row_um.tif",
-    "deformation_column_um.tif",
-    EXCLUDE,
-)
-# Before the first pair there are at most candidates, and the exclusion that the user drew.
-_BEFORE_PAIR = FolderKind("pair", r"candidate-\d+\.(png|yaml)|" + re.escape(EXCLUDE))
-_PAIR = FolderKind("pair", "|".join((*map(re.escape, OUR_FILES), _BEFORE_PAIR.files)), "pair.yaml")
-
-
-class Specimen(TypedDict, total=False):
-    """Metadata of the specimen for `pair.yaml`."""
-
-    specimen: str
-    subject: str
-    implant: str
-    weeks: int | None
-    stain: str
 
 
 class FileOptions(TypedDict, total=False):
@@ -74,30 +37,6 @@ class FileOptions(TypedDict, total=False):
     invert_histology: bool
     next_command: str
     device: str | torch.device
-
-
-@dataclass(frozen=True)
-class PairFolder:
-    """The folder of a pair to be written.
-
-    Attributes
-    ----------
-    path : Path
-    about : Specimen
-        Subject, implant, weeks and stain, as far as known.
-    overwrite : bool
-        Replace an existing pair. Candidates of an earlier run are always replaced.
-    made_by : {"register", "study"}
-        Stated in `pair.yaml`. A study does not repeat a registration made by a person.
-    next_command : str
-        Command that accepts a candidate, shown with it: ``{candidate}`` stands for its YAML file.
-    """
-
-    path: Path
-    about: Specimen = field(default_factory=Specimen)
-    overwrite: bool = False
-    made_by: str = "register"
-    next_command: str = ""
 
 
 def register_files(
@@ -149,7 +88,7 @@ def register_files(
         options.get("next_command", ""),
     )
     # Checked before the files are opened, and again before writing.
-    _check_output(folder, (volume_path, slide_path))
+    check_output(folder, (volume_path, slide_path))
     volume = open_volume_or_image(
         volume_path,
         options.get("voxel_um"),
@@ -182,7 +121,7 @@ def register_opened(
     """Register a slide with a volume; write the pair if a folder is given. See `register_files`."""
     config = config or RegisterConfig()
     if folder is not None:
-        _check_output(folder, (volume.path, slide.path))
+        check_output(folder, (volume.path, slide.path))
     location: Location
     if volume.shape[0] == 1:
         location = locate_in_plane(volume, slide, config, hint, progress)
@@ -220,9 +159,9 @@ def use_location(
         See `register_files`.
     """
     if folder is not None:
-        _check_output(folder, (volume.path, slide.path))
+        check_output(folder, (volume.path, slide.path))
     if not (location.evidence.sure or hint.accept):
-        where = None if folder is None else _write_candidates(folder, location, volume, slide)
+        where = None if folder is None else write_candidates(folder, location, volume, slide)
         raise RegistrationUncertainError(_uncertain(location, where), candidates=location.candidates)
     if folder is None:
         return make_registration(volume, slide, location, config)
@@ -240,56 +179,12 @@ def use_location(
             "inputs": fingerprint(volume, slide),
             "similarity": registration.similarity,
         }
-        _write_pair(folder, registration, details)
+        write_pair(folder, registration, details)
     except InputError as error:
         # The search took minutes, so its result is saved.
-        path = _write_candidates(folder, location, volume, slide) / POSE
+        path = write_candidates(folder, location, volume, slide) / POSE
         raise InputError(f"{error}. The section was found; to reuse it, set `init` to {path}") from None
     return registration
-
-
-def _only_candidates(out: Path) -> bool:
-    return out.is_dir() and all(path.name.startswith("candidate-") for path in out.iterdir())
-
-
-def _check_output(folder: PairFolder, sources: Sequence[str | os.PathLike[str]]) -> None:
-    """Raise if the folder exists and may not be replaced."""
-    check_folder_name(folder.path, "pair")
-    refuse_existing(folder.path, folder.overwrite or _only_candidates(folder.path), "pair")
-    _check_replaceable(folder.path, sources)
-
-
-def _check_replaceable(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
-    """Raise if a folder has an input or a file of the user, or is neither that of a pair nor of candidates."""
-    check_sources_outside(folder, "pair", sources)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    has_pair = any((folder / name).exists() for name in OUR_FILES if name != EXCLUDE)
-    check_own_folder(folder, _PAIR if has_pair else _BEFORE_PAIR)
-
-
-def _exclusion(out: Path) -> bytes | None:
-    """Return the exclusion that the user drew in the folder of a pair, if there is one."""
-    path = out / EXCLUDE
-    return path.read_bytes() if path.is_file() else None
-
-
-def _write_candidates(pair: PairFolder, location: Location, volume: Volume, slide: Slide) -> Path:
-    """Write the best poses as images and as YAML. An existing pair is preserved. Return the folder."""
-    out, sources = pair.path, (volume.path, slide.path)
-    folder = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
-    _check_replaceable(folder, sources)
-    exclusion = _exclusion(folder)
-    with atomic_folder(folder, True) as temporary:
-        if exclusion is not None:
-            (temporary / EXCLUDE).write_bytes(exclusion)
-        for number, section in enumerate(location.candidates, start=1):
-            name = CANDIDATE.format(number)
-            command = pair.next_command.replace("{candidate}", shlex.quote(str(folder / f"{name}.yaml")))
-            write_candidate(temporary / f"{name}.png", location, slide, section, number, command)
-            text = yaml.safe_dump(section.to_dict(), sort_keys=False)
-            (temporary / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return folder
 
 
 def _uncertain(location: Location, folder: Path | None) -> str:
@@ -306,24 +201,3 @@ def _uncertain(location: Location, folder: Path | None) -> str:
         f"look at {folder}/candidate-*.png; if one is right, repeat with `init` set to {folder}/candidate-1.yaml and "
         f"with `accept=True`; otherwise give {hints}, and check that slide and volume are of one specimen"
     )
-
-
-def _write_pair(folder: PairFolder, registration: Registration, details: dict[str, object]) -> None:
-    """Write the arrays, `pair.yaml` and the figures of a pair."""
-    pair, location = registration.pair, registration.location
-    evidence, mutual = location.evidence, registration.similarity["normalised_mutual_information"]
-    title = (
-        f"{pair.id}: confidence {evidence.confidence:.2f}, {evidence.describe()},\n"
-        f"normalised mutual information {mutual:.3f}, {pair.voxel_um:g} µm per pixel"
-    )
-    exclusion = _exclusion(folder.path)
-    with atomic_folder(folder.path, folder.overwrite or _only_candidates(folder.path)) as temporary:
-        if exclusion is not None:
-            (temporary / EXCLUDE).write_bytes(exclusion)
-        save_pair(pair, temporary, details=details)
-        if registration.shift_um is not None:
-            write_image(temporary / "deformation_row_um.tif", registration.shift_um[..., 0])
-            write_image(temporary / "deformation_column_um.tif", registration.shift_um[..., 1])
-        write_registration(temporary / "qc.png", pair.ct, pair.histology, pair.mask, title)
-        if isinstance(location, SectionLocation):
-            write_in_volume(temporary / "volume.png", location.resolution, location.template, location.section)

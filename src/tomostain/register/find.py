@@ -18,10 +18,11 @@ from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent
 from tomostain.register.pose_confidence import compare_detail
 from tomostain.register.poses import Poses, select_distinct
-from tomostain.register.refine import Freedom, TemplatePicture, random_steps, refine, sample_slab, strain_penalty
+from tomostain.register.refine import Freedom, random_steps, refine, strain_penalty
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import SearchGrid, search
 from tomostain.register.task import SearchTask
+from tomostain.register.template_sampling import TemplatePicture, sample_slab
 
 # (voxels along the longest side, fraction of the candidates that are refined, steps)
 STAGES = ((64, 1.0, 8), (96, 0.03, 10), (160, 0.007, 10))

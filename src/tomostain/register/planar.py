@@ -38,7 +38,7 @@ from tomostain.register.planar_judge import (
 )
 from tomostain.register.planar_pose import PlanarPose
 from tomostain.register.strain_prior import STRAIN_PARAFFIN, STRAIN_RESIN, effective_samples
-from tomostain.register.template import is_stiff
+from tomostain.register.template_features import is_stiff
 
 log = logging.getLogger("tomostain.register")
 

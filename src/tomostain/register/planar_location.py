@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, sample_volume
-from tomostain.imaging.intensity import IntensityReference, manual_reference
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import manual_reference
 from tomostain.imaging.slide_reference import shrink_slide
 from tomostain.io import Slide, Volume
 from tomostain.progress import Progress, silent
@@ -17,7 +18,7 @@ from tomostain.register.hints import Hint
 from tomostain.register.planar import Planar, register_in_plane
 from tomostain.register.planar_judge import PlanarEvidence
 from tomostain.register.strain_prior import STRAIN_PARAFFIN, STRAIN_RESIN
-from tomostain.register.template import is_stiff
+from tomostain.register.template_features import is_stiff
 
 log = logging.getLogger("tomostain.register")
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from tomostain.devices import choose_device
 from tomostain.integers import to_integers
 from tomostain.register.poses import Poses
-from tomostain.register.refine import OVERLAP, random_steps, refine, sample_slab
+from tomostain.register.refine import random_steps, refine
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.task import SearchTask
 from tomostain.register.template import Template
+from tomostain.register.template_sampling import OVERLAP, sample_slab
 
 COARSE_UM = 300.0
 _SCREW_RIM_UM = 80.0

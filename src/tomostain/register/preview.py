@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 
 from tomostain.geometry.plane_pose import BasePlane, PlanePose
 from tomostain.geometry.section import Section
-from tomostain.imaging.intensity import IntensityReference, manual_reference
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import manual_reference
 from tomostain.imaging.slide_reference import shrink_slide
 from tomostain.io import Slide, Volume
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
-from tomostain.register.locate import prepare_search
 from tomostain.register.pose_confidence import DetailPoints, compare_at_points, detail_points
 from tomostain.register.poses import Poses
-from tomostain.register.refine import TemplatePicture, correlate, refine
+from tomostain.register.preparation import prepare_search
+from tomostain.register.refine import correlate, refine
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.task import SearchTask
+from tomostain.register.template_sampling import TemplatePicture
 
 # Voxels along the longest side of the volume at which a pose is scored: as for the evidence of a registration.
 _SCORE_SIDE = 128
@@ -117,7 +119,7 @@ class PosePreview:
         Raises
         ------
         InputError
-            As `tomostain.register.locate.prepare_search`.
+            As `tomostain.register.preparation.prepare_search`.
         """
         config = config or RegisterConfig()
         intensity = manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))

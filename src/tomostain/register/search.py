@@ -17,9 +17,9 @@ from torch import Tensor
 from tomostain.devices import choose_device
 from tomostain.progress import Progress, silent
 from tomostain.register.poses import Poses
-from tomostain.register.refine import trilinear
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
+from tomostain.register.template_sampling import trilinear
 
 # Values of the correlations that a GPU computes together. A CPU computes one rotation at a time, which fits its cache.
 _MAX_VALUES = 2**24

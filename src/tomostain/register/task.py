@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tomostain.register.refine import Freedom, TemplatePicture
+from tomostain.register.refine import Freedom
 from tomostain.register.resolution import ResolutionLevel, coarser
 from tomostain.register.template import Template
+from tomostain.register.template_sampling import TemplatePicture
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,8 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import (
-    IntensityReference,
-    estimate_reference,
-    full_range_reference,
-    reference_regions,
-    reference_samples,
-)
+from tomostain.imaging.intensity import IntensityReference, full_range_reference
+from tomostain.imaging.intensity_estimation import estimate_reference, reference_regions, reference_samples
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io import Volume
 from tomostain.io.atomic import atomic_file

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, OutOfDistributionWarning
-from tomostain.imaging.intensity import estimate_reference, full_range_reference, normalise_ct
+from tomostain.imaging.intensity import full_range_reference, normalise_ct
+from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.integers import refuse_not_finite
 from tomostain.io import Volume
 from tomostain.io.models import Model

@@ -11,11 +11,12 @@ from tomostain.train.initial_model import InitialModel
 from tomostain.train.loop import train, train_model
 from tomostain.train.plan import plan_training
 from tomostain.train.recipes import Recipe, list_recipes, load_recipe
-from tomostain.train.sampling import Batch, PatchSampler
+from tomostain.train.sampling import PatchSampler
 from tomostain.train.step import Step
 from tomostain.train.terms import Term, register_term
 from tomostain.train.trained_model import TrainedModel
 from tomostain.train.trainer import Trainer
+from tomostain.train.windows import Batch
 
 __all__ = [
     "Augment",

@@ -37,7 +37,7 @@ class StepInputs:
     Attributes
     ----------
     x, y, mask, noise : Tensor
-        As of `tomostain.train.sampling.Batch`.
+        As of `tomostain.train.windows.Batch`.
     exchanges : mapping of str to Exchange
         What the buffer of each discriminator exchanges.
     average_weight : float or Tensor

@@ -9,8 +9,8 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -21,10 +21,9 @@ from torch.nn import functional
 from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
-from tomostain.imaging.common_background import common_background
-from tomostain.imaging.network_range import CT_BACKGROUND, ct_to_network, histology_to_network
+from tomostain.imaging.network_range import histology_to_network
 from tomostain.integers import to_integers
-from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
+from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.host_copy import copy_together
@@ -38,46 +37,10 @@ from tomostain.train.transforms import (
     sampling_positions,
     window_px,
 )
+from tomostain.train.windows import WHITE, Batch, CtInput, compact_pair, fill_window, for_network, middle_of
 
-WHITE = 255
 # Positions of training patches in the noise. It has no period.
 _NOISE_EXTENT = 2**30
-
-
-class CtInput(TypedDict, total=False):
-    """How networks see the µCT: keys of a recipe (`tomostain.train.recipes.Recipe`)."""
-
-    in_channels: int
-    inverted_ct: bool
-    ct_window: CtWindow
-    ct_slices: int
-    supervise_background: bool
-    noise: NoiseSpec
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Patches of both domains on one grid.
-
-    Attributes
-    ----------
-    x : Tensor of float32, shape (B, 1, 3 or ct_slices, P, P)
-        µCT in [-1, 1] (see `tomostain.imaging.network_range`).
-    y : Tensor of float32, shape (B, 3, P, P)
-        Histology, RGB in [-1, 1].
-    mask : Tensor of float32, shape (B, 1, P, P)
-        1 where the two correspond, else 0.
-    ids : tuple of str
-        The pairs the patches were cut from.
-    noise : Tensor of float32, shape (B, N, P, P), or None
-        Further channels of the input of G_xy, if the recipe has noise.
-    """
-
-    x: Tensor
-    y: Tensor
-    mask: Tensor
-    ids: tuple[str, ...]
-    noise: Tensor | None = None
 
 
 class PatchSampler:
@@ -137,8 +100,8 @@ class PatchSampler:
         self.noise = ct_input.get("noise", NoiseSpec())
         self.ids = tuple(pair.id for pair in pairs)
         background = ct_input.get("supervise_background", False)
-        compact = [_compact(pair, self.ct_window, self.ct_slices, background) for pair in pairs]
-        self.table = PixelTable(compact, _fill(self.ct_window), self.device)
+        compact = [compact_pair(pair, self.ct_window, self.ct_slices, background) for pair in pairs]
+        self.table = PixelTable(compact, fill_window(self.ct_window), self.device)
         # Histology and mask before residual registration, of the pairs that were moved.
         self._unmoved: dict[int, tuple[Tensor, Tensor]] = {}
         # Where tissue corresponds: without the common background, which says nothing about the fit of a pair.
@@ -175,7 +138,7 @@ class PatchSampler:
         ct, histology, mask = self._original(number)
         mask = mask if self._tissue is None else self._tissue[number].to(self.device)
         selected = ct[0] if self.ct_slices == 1 else ct
-        grey = (selected.float() + _middle(self.ct_window)).cpu().numpy()
+        grey = (selected.float() + middle_of(self.ct_window)).cpu().numpy()
         return grey, histology_to_network(histology.float()), mask.float()
 
     def set_alignment(self, number: int, affine: Tensor) -> None:
@@ -250,97 +213,4 @@ class PatchSampler:
         x = jitter_ct(ct.mul_(2 / (high - low)), ct_jitter)
         y = jitter_intensity(histology.mul_(2 / WHITE), histology_jitter)
         ids = tuple(self.ids[pair] for pair in pairs)
-        return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
-
-
-def patch_at(
-    pair: Pair,
-    row: int,
-    column: int,
-    patch_px: int,
-    *,
-    device: torch.device | str = "cpu",
-    **ct_input: Unpack[CtInput],
-) -> Batch:
-    """Cut one patch at a position, without augmentation, for validation and sample images.
-
-    Parameters
-    ----------
-    pair : Pair
-        Source.
-    row, column : int
-        First pixel of the patch. Pixels outside the pair are background with mask 0.
-    patch_px : int
-        Side of the patch, px.
-    in_channels, inverted_ct, ct_window, ct_slices, device
-        As in `PatchSampler`.
-
-    Returns
-    -------
-    Batch
-        One patch with the exact values of the pixels.
-    """
-    ct_slices, ct_window = ct_input.get("ct_slices", 1), ct_input.get("ct_window", DEFAULT_CT_WINDOW)
-    window = torch.empty(1, ct_slices + 4, patch_px, patch_px, device=device)
-    parts = [part.to(device) for part in _compact(pair, ct_window, ct_slices)]
-    _cut_into(window[0], parts, [row, column], _fill(ct_window))
-    x, y, mask = network_scale(window, ct_window)
-    x = _for_network(x, ct_input.get("in_channels", 1), ct_input.get("inverted_ct", False))
-    return Batch(x, y, mask, (pair.id,))
-
-
-def _middle(ct_window: CtWindow) -> int:
-    """Return the middle of a window, a whole number. Clipped to the window, the µCT fits int16 around it."""
-    return sum(ct_window) // 2
-
-
-def _fill(ct_window: CtWindow) -> tuple[int, int, int]:
-    """Return background in compact values: µCT, white histology, mask."""
-    background = min(max(int(CT_BACKGROUND), ct_window[0]), ct_window[1])
-    return background - _middle(ct_window), WHITE, 0
-
-
-def _compact(
-    pair: Pair, ct_window: CtWindow = DEFAULT_CT_WINDOW, ct_slices: int = 1, supervise_background: bool = False
-) -> Compact:
-    """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
-    ct_stack = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
-    ct = np.clip(ct_stack.astype(np.int32), *ct_window) - _middle(ct_window)
-    histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
-    mask = pair.mask | common_background(pair.ct, pair.histology) if supervise_background else pair.mask
-    return (
-        torch.from_numpy(ct.astype(np.int16)),
-        torch.from_numpy(histology.copy()),
-        torch.from_numpy(mask.astype(np.uint8)[None]),
-    )
-
-
-def _cut_into(window: Tensor, parts: Sequence[Tensor], corner: Sequence[int], fill: tuple[int, int, int]) -> None:
-    """Copy µCT, histology and mask of a square window, in their compact types, into its float channels."""
-    for into, part, value in zip(window.split([len(part) for part in parts]), parts, fill, strict=True):
-        into.copy_(_cut(part, corner, window.shape[-1], value))
-
-
-def network_scale(images: Tensor, ct_window: CtWindow = DEFAULT_CT_WINDOW) -> tuple[Tensor, Tensor, Tensor]:
-    """Return µCT and histology in [-1, 1], and the mask, from channels (B, S + 4, H, W) in compact values."""
-    ct, histology, mask = images.split([images.shape[1] - 4, 3, 1], dim=1)
-    return ct_to_network(ct + _middle(ct_window), ct_window), histology_to_network(histology), mask
-
-
-def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:
-    """Return a square window (C, size, size) of an image (C, Y, X); `fill` outside the image."""
-    (row, column), (height, width) = corner, image.shape[1:]
-    top, left, bottom, right = max(row, 0), max(column, 0), min(row + size, height), min(column + size, width)
-    if (bottom - top, right - left) == (size, size):
-        return image[:, top:bottom, left:right]
-    window = image.new_full((image.shape[0], size, size), fill)
-    if bottom > top and right > left:
-        inside = image[:, top:bottom, left:right]
-        window[:, top - row : bottom - row, left - column : right - column] = inside
-    return window
-
-
-def _for_network(x: Tensor, in_channels: int, inverted_ct: bool) -> Tensor:
-    """Return µCT (B, S, P, P) in the form that the networks take."""
-    x = -x if inverted_ct else x
-    return x if in_channels == 1 or x.shape[1] > 1 else x.repeat(1, in_channels, 1, 1)
+        return Batch(for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)

@@ -32,10 +32,11 @@ from tomostain.train.losses import l1, masked_psnr
 from tomostain.train.memory_options import uncompiled
 from tomostain.train.pair_registration import PairRegistration
 from tomostain.train.recipe import Recipe
-from tomostain.train.sampling import Batch, PatchSampler
+from tomostain.train.sampling import PatchSampler
 from tomostain.train.skipped_steps import SkippedSteps
 from tomostain.train.step_graph import StepGraph
 from tomostain.train.step_losses import StepLosses, read_together
+from tomostain.train.windows import Batch
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,8 @@ from tomostain.errors import InputError
 from tomostain.measure.classes import TissueClass, phantom_classes
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.measures import by_key
-from tomostain.measure.morphometry.cavities import (
-    CavityOptions,
-    canal_volume,
-    canals,
-    cavity_measures,
-    find_lacunae,
-    narrow_cavities,
-)
+from tomostain.measure.morphometry.cavities import canal_volume, canals, cavity_measures, find_lacunae, narrow_cavities
+from tomostain.measure.morphometry.cavity_voxels import CavityOptions
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy
 from tomostain.phantom.sampler import sample_tissue

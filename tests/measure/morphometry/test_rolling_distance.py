@@ -7,7 +7,7 @@ from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.morphometry import rolling_distance
 from tomostain.measure.morphometry.rolling_distance import RollingDistances, phase_distances
-from tomostain.measure.morphometry.spheres import Metric
+from tomostain.measure.morphometry.squared_distances import Metric
 
 BONE = (TissueClass.BONE,)
 WINDOWS = [(0, 9), (3, 15), (9, 21), (20, 40)]

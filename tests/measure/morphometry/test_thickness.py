@@ -13,7 +13,8 @@ from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.measures import by_key
 from tomostain.measure.morphometry import thickness
-from tomostain.measure.morphometry.spheres import Metric, radius_classes, squared_distances
+from tomostain.measure.morphometry.spheres import radius_classes
+from tomostain.measure.morphometry.squared_distances import Metric, squared_distances
 from tomostain.measure.morphometry.thickness import (
     ThicknessOptions,
     local_thickness,

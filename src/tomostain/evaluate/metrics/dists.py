@@ -17,8 +17,8 @@ from tomostain.evaluate.metrics.vgg import (
     MIN_SIDE_PX,
     STAGES,
     Blur,
+    VggDistance,
     float_array,
-    images_to_tensor,
     load_convolutions,
     load_tensors,
     stage_outputs,
@@ -60,7 +60,7 @@ class L2Pool(nn.Module):
         return (self.blur(x.square()) + 1e-12).sqrt()
 
 
-class Dists:
+class Dists(VggDistance):
     """The distance between uint8 RGB images, on the CPU.
 
     Raises
@@ -68,6 +68,8 @@ class Dists:
     InputError
         If the weights are not installed.
     """
+
+    label = "DISTS"
 
     def __init__(self) -> None:
         state = load_tensors(WEIGHTS.locate("dists"))
@@ -77,21 +79,8 @@ class Dists:
         self._stages = vgg16_stages(L2Pool)
         load_convolutions(self._stages, *_read_vgg16())
 
-    @torch.inference_mode()
-    def __call__(self, a: RGB, b: RGB) -> float:
-        """Return the distance, 0 for equal images, at most 1.
-
-        Parameters
-        ----------
-        a, b : ndarray of uint8, shape (Y, X, 3)
-            With both sides of at least 32 px. They are not resized.
-
-        Raises
-        ------
-        InputError
-            If an image is too small, or the shapes differ.
-        """
-        images = images_to_tensor(a, b, "DISTS")
+    def distance(self, images: Tensor) -> float:
+        """Return the distance of two images (2, 3, H, W) of float32 from 0 to 1: 0 for equal images, at most 1."""
         mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
         maps = [images, *stage_outputs(self._stages, (images - mean) / std)]
         similarity = 0.0

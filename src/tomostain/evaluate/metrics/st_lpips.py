@@ -7,15 +7,14 @@ in the package stlpips-pytorch 0.0.2 (BSD 2-clause), of which only the weight fi
 
 from functools import cache
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tomostain.evaluate.metrics.base import RGB, register_metric
 from tomostain.evaluate.metrics.vgg import (
     MIN_SIDE_PX,
     STAGES,
     Blur,
-    images_to_tensor,
+    VggDistance,
     load_convolutions,
     load_tensors,
     stage_outputs,
@@ -32,7 +31,7 @@ WEIGHTS = PackagedFile(
 )
 
 
-class ShiftTolerantLpips:
+class ShiftTolerantLpips(VggDistance):
     """The distance between uint8 RGB images, on the CPU.
 
     Raises
@@ -40,6 +39,8 @@ class ShiftTolerantLpips:
     InputError
         If the weights are not installed.
     """
+
+    label = "ST-LPIPS"
 
     def __init__(self) -> None:
         state = load_tensors(WEIGHTS.locate("st_lpips"))
@@ -50,21 +51,9 @@ class ShiftTolerantLpips:
         )
         self._heads = [state[f"lin{number}.model.1.weight"].view(-1, 1, 1) for number in range(len(STAGES))]
 
-    @torch.inference_mode()
-    def __call__(self, a: RGB, b: RGB) -> float:
-        """Return the distance, 0 for equal images.
-
-        Parameters
-        ----------
-        a, b : ndarray of uint8, shape (Y, X, 3)
-            With both sides of at least 32 px.
-
-        Raises
-        ------
-        InputError
-            If an image is too small, or the shapes differ.
-        """
-        images = scale_for_imagenet(2 * images_to_tensor(a, b, "ST-LPIPS") - 1)
+    def distance(self, images: Tensor) -> float:
+        """Return the distance of two images (2, 3, H, W) of float32 from 0 to 1."""
+        images = scale_for_imagenet(2 * images - 1)
         total = 0.0
         for head, maps in zip(self._heads, stage_outputs(self._stages, images), strict=True):
             unit = maps / (maps.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)

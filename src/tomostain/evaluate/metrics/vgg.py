@@ -1,5 +1,6 @@
 """The convolutions of VGG16 in five stages, with a choice of pooling (Simonyan and Zisserman 2015, ICLR)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,38 @@ MIN_SIDE_PX = 32
 # Channels of each convolution by stage. A stage begins with a pooling, except the first.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 CHANNELS = tuple(stage[-1] for stage in STAGES)
+
+
+class VggDistance(ABC):
+    """A distance between two uint8 RGB images that is computed from the stages of VGG16, on the CPU.
+
+    Attributes
+    ----------
+    label : str
+        Name in messages.
+    """
+
+    label: str
+
+    @torch.inference_mode()
+    def __call__(self, a: RGB, b: RGB) -> float:
+        """Return the distance, 0 for equal images.
+
+        Parameters
+        ----------
+        a, b : ndarray of uint8, shape (Y, X, 3)
+            With both sides of at least 32 px. They are not resized.
+
+        Raises
+        ------
+        InputError
+            If an image is too small, or the shapes differ.
+        """
+        return self.distance(images_to_tensor(a, b, self.label))
+
+    @abstractmethod
+    def distance(self, images: Tensor) -> float:
+        """Return the distance of two images (2, 3, H, W) of float32 from 0 to 1."""
 
 
 class Blur(nn.Module):

@@ -21,12 +21,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
 from tomostain.io.metadata.hdf5_tree import Hdf5Tree
+from tomostain.io.metadata.nexus_groups import data_groups, signal_of, text_of, value_at
 from tomostain.io.metadata.units import Spacing, contradict, format_spacing, to_um, unknown_unit
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
     AxesError
         If the axes are not those of a volume, or the file names them in two ways.
     """
-    groups = [group for group in _nxdata(tree) if _signal(tree, group) == dataset]
+    groups = [group for group in data_groups(tree) if signal_of(tree, group) == dataset]
     places = next((places for group in groups if (places := _axis_places(tree, group, dataset))), None)
     orders = {}
     for source, names in stated_names(tree, dataset).items():
@@ -131,7 +132,7 @@ def _unknown_unit(tree: Hdf5Tree, dataset: "h5py.Dataset", groups: "list[h5py.Gr
     scales = [scale for dimension in dataset.dims for scale in dimension.values()]
     fields = [tree.member(group, name) for group in groups for name, _ in places or ()]
     holders = [holder for holder in (*scales, *fields) if hasattr(holder, "attrs")]
-    return unknown_unit(*(_text(holder.attrs["units"]) for holder in holders if "units" in holder.attrs))
+    return unknown_unit(*(text_of(holder.attrs["units"]) for holder in holders if "units" in holder.attrs))
 
 
 def stated_names(tree: Hdf5Tree, dataset: "h5py.Dataset") -> dict[str, list[str]]:
@@ -147,13 +148,17 @@ def stated_names(tree: Hdf5Tree, dataset: "h5py.Dataset") -> dict[str, list[str]
     }
     for name in tree.names(dataset):
         group = tree.groups.get(name.rpartition("/")[0])
-        if group is not None and _text(group.attrs.get("NX_class", "")) == "NXdata" and _signal(tree, group) == dataset:
+        if (
+            group is not None
+            and text_of(group.attrs.get("NX_class", "")) == "NXdata"
+            and signal_of(tree, group) == dataset
+        ):
             names["the axes of its group"] = _attribute_names(group, dataset)
     return {source: sizes for source, sizes in names.items() if any(sizes)}
 
 
 def _axistags(dataset: "h5py.Dataset") -> list[str]:
-    text = _text(dataset.attrs.get("axistags", ""))
+    text = text_of(dataset.attrs.get("axistags", ""))
     if not text:
         return []
     try:
@@ -177,7 +182,7 @@ def _labels(dataset: "h5py.Dataset") -> list[str]:
     """Return the label of each dimension or, where it has none, the name of its scale."""
     names = []
     for dimension in dataset.dims:
-        label = _text(dimension.label)
+        label = text_of(dimension.label)
         scales = [key or (scale.name or "").rpartition("/")[2] for key, scale in dimension.items()]
         names.append(label or next(iter(scales), ""))
     return names
@@ -189,7 +194,7 @@ def _attribute_names(holder: "h5py.Group | h5py.Dataset", dataset: "h5py.Dataset
         value = holder.attrs.get(key)
         if value is None:
             continue
-        texts = [_text(axis) for axis in np.ravel(value)]
+        texts = [text_of(axis) for axis in np.ravel(value)]
         is_list = len(texts) > 1
         if not is_list:
             plain = re.sub(r"[\[\]\"']", "", texts[0]).strip() if texts else ""
@@ -207,69 +212,6 @@ def _scale_um(dataset: "h5py.Dataset", axis: int) -> float | None:
     """Return the step of the scale of a dimension, µm."""
     steps = (_step_um(scale, dataset.shape[axis]) for scale in dataset.dims[axis].values())
     return next((step for step in steps if step is not None), None)
-
-
-def signals(tree: Hdf5Tree) -> "dict[str, h5py.Dataset]":
-    """Return the signals of all NXdata groups by their path, also those in other files."""
-    groups = {name: group for name, group in tree.groups.items() if group in _nxdata(tree)}
-    by_path = {
-        f"{name}/{_signal_name(tree, group)}".lstrip("/"): _signal(tree, group) for name, group in groups.items()
-    }
-    return {name: data for name, data in by_path.items() if data is not None and data.ndim >= 3}
-
-
-def preferred(tree: Hdf5Tree, candidates: "Mapping[str, h5py.Dataset]") -> str | None:
-    """Return the volume of several that the file shows by default: by ``default``, else by its NXtomoproc."""
-    for group in (_default_group(tree), *_tomoproc_data(tree)):
-        shown = _signal(tree, group) if group is not None else None
-        names = [name for name, data in candidates.items() if shown is not None and data == shown]
-        if names:
-            return names[0]
-    return None
-
-
-def _text(value: object) -> str:
-    """Return an attribute as text; h5py gives it as str, bytes or an array of one."""
-    if isinstance(value, np.ndarray):
-        value = value.flat[0] if value.size else ""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _nxdata(tree: Hdf5Tree) -> "list[h5py.Group]":
-    """Return the groups of class NXdata."""
-    return [group for group in tree.groups.values() if _text(group.attrs.get("NX_class", "")) == "NXdata"]
-
-
-def _signal_name(tree: Hdf5Tree, group: "h5py.Group") -> str:
-    """Return the name of a group's signal: by its attribute, by the older one on the field, else ``data``."""
-    if "signal" in group.attrs:
-        return _text(group.attrs["signal"])
-    marked = [key for key, item in tree.members(group) if "signal" in item.attrs]
-    return marked[0] if marked else "data"
-
-
-def _signal(tree: Hdf5Tree, group: "h5py.Group") -> "h5py.Dataset | None":
-    signal = tree.member(group, _signal_name(tree, group))
-    return signal if signal is not None and hasattr(signal, "dtype") and signal.dtype.kind in "biuf" else None
-
-
-def _default_group(tree: Hdf5Tree) -> "h5py.Group | None":
-    """Follow the attributes ``default`` from the root to the group that a viewer shows first."""
-    group: Any = tree.file
-    for _ in range(8):
-        if "default" not in group.attrs:
-            return group
-        group = tree.member(group, _text(group.attrs["default"]))
-        if not hasattr(group, "keys"):
-            return None
-    return None
-
-
-def _tomoproc_data(tree: Hdf5Tree) -> "list[h5py.Group]":
-    """Return the NXdata groups of the entries whose definition is NXtomoproc."""
-    entries = [item for name, item in tree.groups.items() if name and "/" not in name]
-    chosen = [entry for entry in entries if _text(_value(tree, entry, "definition")) == "NXtomoproc"]
-    return [group for group in _nxdata(tree) if any(group.name.startswith(f"{e.name}/") for e in chosen)]
 
 
 def _axis_places(tree: Hdf5Tree, group: "h5py.Group", dataset: "h5py.Dataset") -> Places | None:
@@ -310,7 +252,7 @@ def _step_um(axis: "h5py.Dataset | None", size: int) -> float | None:
     step = (positions[-1] - positions[0]) / (size - 1)
     if not np.allclose(np.diff(positions), step, rtol=0.01, atol=0):
         return None
-    return to_um(abs(float(step)), _text(axis.attrs.get("units", "")))
+    return to_um(abs(float(step)), text_of(axis.attrs.get("units", "")))
 
 
 def _is_httomo(tree: Hdf5Tree, dataset: "h5py.Dataset") -> bool:
@@ -338,19 +280,14 @@ def _nabu_size(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Spacing:
     if configuration is None or not hasattr(configuration, "keys"):
         return _SILENT
     for key in ("voxel_size_cm", "pixel_size_cm"):
-        sizes = _three(_value(tree, configuration, f"processing_options/reconstruction/{key}"))
+        sizes = _three(value_at(tree, configuration, f"processing_options/reconstruction/{key}"))
         if sizes is not None:
-            across = _three(_value(tree, configuration, "nabu_config/dataset/binning")) or (1.0, 1.0, 1.0)
-            along = _three(_value(tree, configuration, "nabu_config/dataset/binning_z")) or (1.0, 1.0, 1.0)
+            across = _three(value_at(tree, configuration, "nabu_config/dataset/binning")) or (1.0, 1.0, 1.0)
+            along = _three(value_at(tree, configuration, "nabu_config/dataset/binning_z")) or (1.0, 1.0, 1.0)
             factors = (along[0], across[1], across[2])
             z, y, x = (to_um(s * f * _CENTIMETRE_UM, "µm") for s, f in zip(sizes, factors, strict=True))
             return z, y, x
     return _SILENT
-
-
-def _value(tree: Hdf5Tree, group: "h5py.Group", path: str) -> object:
-    member = tree.member(group, path)
-    return member[()] if member is not None and hasattr(member, "dtype") and member.size <= 3 else None
 
 
 def _three(value: object) -> tuple[float, float, float] | None:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
-from tomostain.io.metadata.logs import ScanLog, read_log
+from tomostain.io.metadata.logs import read_log
+from tomostain.io.metadata.scan_log import ScanLog
 from tomostain.io.metadata.units import nearly_equal
 
 Voxel = tuple[float, float, float]

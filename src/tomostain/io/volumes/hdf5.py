@@ -12,7 +12,8 @@ from tomostain.errors import InputError
 from tomostain.io.metadata.axes import AxesError
 from tomostain.io.metadata.hdf5_tree import DAMAGED, Hdf5Tree
 from tomostain.io.metadata.inside import MAX_BOMB_BYTES, check_packed_size, file_inside
-from tomostain.io.metadata.nexus import Layout, layout, preferred
+from tomostain.io.metadata.nexus import Layout, layout
+from tomostain.io.metadata.nexus_groups import preferred
 from tomostain.io.metadata.projections import why_projections
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.chunks import check_chunk

@@ -14,20 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, PlacementWarning
-from tomostain.input_files import refuse_special_file
-from tomostain.io.array_source import ArraySource, split_source
+from tomostain.io.array_source import ArraySource
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.placement import Placement, fit_placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.parallel import in_parallel
-from tomostain.io.volumes.base import ReadSlices, Source
+from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.missing import Ranges, clipped, format_slices
-from tomostain.io.volumes.registry import find_reader, volume_formats
-from tomostain.io.volumes.slice_folder import SLICE_FOLDER
-from tomostain.io.volumes.voxel_size import check_numbering_step, find_voxel
-from tomostain.io.volumes.ways_out import way_out
+from tomostain.io.volumes.voxel_size import find_voxel
 
 logger = logging.getLogger("tomostain.io")
 
@@ -125,7 +121,7 @@ class Volume(SliceIndexing):
             step=voxel,
             is_concurrent=isinstance(values, np.ndarray),
         )
-        return _volume(Path(name), source, voxel)
+        return volume_of_source(Path(name), source, voxel)
 
     @property
     def bits(self) -> int | None:
@@ -282,82 +278,9 @@ VolumeSource: TypeAlias = str | os.PathLike[str] | Volume | ArraySource
 """A path, an open volume, an array, or (array, voxel_um)."""
 
 
-def open_volume(
-    path: VolumeSource,
-    *,
-    voxel_um: float | Sequence[float] | None = None,
-    dataset: str | None = None,
-    allow_missing: bool = False,
-) -> Volume:
-    """Open a µCT volume; no grey value is read yet.
-
-    Parameters
-    ----------
-    path : path, Volume, array-like or tuple (array, voxel_um)
-        A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5). An
-        open volume is returned as it is; an array becomes one (`Volume.from_array`).
-    voxel_um : float or sequence of float, optional
-        Voxel size, or (z, y, x), µm. It takes precedence over the files, and these over the log of the reconstruction
-        next to them. It must be given if neither states it.
-    dataset : str, optional
-        Path of the volume inside an HDF5 file; required if the file holds more than one and shows none by default.
-    allow_missing : bool
-        Fill slices of which data are missing (never written, or not copied) with zeros. `Volume.missing` lists them.
-
-    Returns
-    -------
-    Volume
-
-    Raises
-    ------
-    InputError
-        If there is no volume, it is damaged, data are missing, its values are not grey values, or its voxel size is
-        neither stated nor given, or stated twice with a contradiction.
-
-    Notes
-    -----
-    The formats, and the source of the voxel size for each facility, are listed in ``docs/reference/files.md``. The
-    sources of the layouts are cited in `tomostain.io.metadata.nexus`, `tomostain.io.metadata.logs` and
-    `tomostain.io.metadata.sidecar_logs`.
-    """
-    if isinstance(path, Volume):
-        if voxel_um is not None or dataset is not None:
-            raise InputError(f"{path.path}: `voxel_um` and `dataset` are for files; this volume is open already")
-        return path
-    if (array := split_source(path, voxel_um, "voxel_um")) is not None:
-        return Volume.from_array(*array)
-    path = Path(path)  # type: ignore[arg-type]  # no array
-    refuse_special_file(path)
-    voxel = None if voxel_um is None else check_voxel_um(voxel_um)
-    source = _open_source(path, dataset)
-    _check_size(path, source)
-    if voxel is None or len(set(voxel)) == 1:  # the command line turns one number into three
-        check_numbering_step(path, source, voxel)
-    if not source.missing:
-        return _volume(path, source, voxel)
-    if not allow_missing:
-        raise InputError(f"{path}: {source.missing.message()}", parameter="allow_missing")
-    logger.warning("%s: %s; filled with zeros", path, source.missing.reason)
-    volume = _volume(path, replace(source, read=_filled(source)), voxel)
-    return replace(volume, missing=source.missing.slices)
-
-
-def _filled(source: Source) -> ReadSlices:
-    """Return the reader of a source with zeros instead of a fill value that is not finite."""
-
-    def read(start: int, stop: int) -> NDArray[Any]:
-        values = source.read(start, stop)
-        for low, high in clipped(source.missing.slices, start, stop) if values.dtype.kind == "f" else ():
-            part = values[low:high]
-            part[~np.isfinite(part)] = 0
-        return values
-
-    return read
-
-
-def _volume(path: Path, source: Source, voxel_um: tuple[float, float, float] | None) -> Volume:
+def volume_of_source(path: Path, source: Source, voxel_um: tuple[float, float, float] | None) -> Volume:
     """Check what a source states and look for the voxel size unless it is given."""
-    _check_size(path, source)
+    check_size(path, source)
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
     voxel, voxel_from = (voxel_um, "given") if voxel_um else find_voxel(path, source)
@@ -384,32 +307,9 @@ def _placement(path: Path, source: Source, voxel_um: tuple[float, float, float])
     return placement
 
 
-def _check_size(path: Path, source: Source) -> None:
+def check_size(path: Path, source: Source) -> None:
     """Raise if a source is no volume, or one slice of it is too large."""
     if len(source.shape) != 3 or min(source.shape) < 1:
         raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
     check_pixels(path, source.shape[1:])
     check_decoded_size(path, math.prod(source.shape[1:]), source.dtype.itemsize, None)
-
-
-def _open_source(path: Path, dataset: str | None) -> Source:
-    """Choose the reader by the name or, for a folder, by its content."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    reader = find_reader(path) or (SLICE_FOLDER if path.is_dir() else None)
-    if dataset is not None and (reader is None or not reader.has_datasets):
-        raise InputError(
-            f"`dataset`: {dataset} names a dataset inside HDF5, but {path} is not an HDF5 file; leave it out",
-            parameter="dataset",
-        )
-    if reader is None:
-        advice = way_out(path)
-        if advice:
-            raise InputError(f"{path}: '{path.suffix}' is not a volume format known here; {advice}")
-        formats = ", ".join(volume_formats())
-        raise InputError(
-            f"{path}: '{path.suffix}' is not a volume format known here; use {SLICE_FOLDER.label}, or a file in one of "
-            f"the formats {formats}"
-        )
-    logger.info("%s: reading as %s", path, reader.label)
-    return reader.source(path, dataset)

@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.errors import InputError
-from tomostain.measure.classes import MINERALISED, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure, define
+from tomostain.measure.morphometry.cavity_voxels import (
+    CavityOptions,
+    Mask,
+    bone_mask,
+    cavity_mask,
+    count_bone,
+    surface_shares,
+)
 from tomostain.measure.morphometry.components import Components, find_components
-from tomostain.measure.morphometry.spheres import Metric, squared_distances
-from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES
-
-Mask = NDArray[np.bool_]
+from tomostain.measure.morphometry.squared_distances import Metric, squared_distances
 
 MAX_LACUNA_VOXEL_UM = 4.0
 """Lacunae, about 5 to 15 µm long, are not resolved by larger voxels."""
@@ -74,44 +77,6 @@ CA_V = define(
 
 
 @dataclass(frozen=True)
-class CavityOptions:
-    """What lacunae and canals are.
-
-    Attributes
-    ----------
-    lacuna_um3 : tuple of float
-        Smallest and largest volume of a lacuna, µm³.
-    canal_um : float
-        Canals are narrower than this, µm.
-    canal_um3 : float
-        Smallest volume of a canal, µm³.
-    enclosed : float
-        Least share of the surface of a canal that is bone. The rest leads to wide spaces, or to the implant.
-    max_bytes : int
-        Memory of a z block, 12 bytes per voxel.
-    """
-
-    lacuna_um3: tuple[float, float] = (100.0, 1000.0)
-    canal_um: float = 100.0
-    canal_um3: float = 10_000.0
-    enclosed: float = 0.92
-    max_bytes: int = BLOCK_BYTES
-
-    def __post_init__(self) -> None:
-        low, high = self.lacuna_um3
-        if not 0 < low < high:
-            raise InputError(
-                f"`lacuna_um3` is {self.lacuna_um3}; give the smallest and the largest volume, µm³",
-                parameter="lacuna_um3",
-            )
-        for name in ("canal_um", "canal_um3"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"`{name}` is {getattr(self, name)}; give a positive number", parameter=name)
-        if not 0 <= self.enclosed <= 1:
-            raise InputError(f"`enclosed` is {self.enclosed}; give a share from 0 to 1", parameter="enclosed")
-
-
-@dataclass(frozen=True)
 class Lacunae:
     """Lacunae of a volume.
 
@@ -127,8 +92,6 @@ class Lacunae:
     volumes_um3: NDArray[np.float64]
 
 
-_LAYERS = 32
-"""Slices that are read at once to count voxels."""
 _CANAL_ARRAYS = 3
 """Memory of the canals of a z block, in that of its components: distances, and the surface of each component."""
 
@@ -147,7 +110,7 @@ def cavity_measures(labels: LabelSource, *, options: CavityOptions | None = None
         NaN with a note where there is no bone, or the voxels are too large.
     """
     options = options or CavityOptions()
-    bone_um3 = _bone_voxels(labels, options) * float(np.prod(labels.voxel_um))
+    bone_um3 = count_bone(labels, options) * float(np.prod(labels.voxel_um))
     return [*_lacuna_measures(labels, bone_um3, options), _canal_measure(labels, bone_um3, options)]
 
 
@@ -166,7 +129,7 @@ def find_lacunae(labels: LabelSource, options: CavityOptions | None = None) -> L
     options = options or CavityOptions()
 
     def not_bone(start: int, stop: int) -> Mask:
-        return ~_is_bone(labels.read(start, stop))
+        return ~bone_mask(labels.read(start, stop))
 
     parts = find_components(not_bone, labels.shape, max_bytes=options.max_bytes)
     volumes = parts.voxels * float(np.prod(labels.voxel_um))
@@ -205,12 +168,12 @@ def narrow_cavities(labels: LabelSource, options: CavityOptions) -> Components:
     def narrow(start: int, stop: int) -> Mask:
         first, last = max(start - 2 * reach, 0), min(stop + 2 * reach, labels.shape[0])
         tissue = labels.read(first, last)
-        not_bone = ~_is_bone(tissue)
+        not_bone = ~bone_mask(tissue)
         limit = math.ceil(squared_radius) + 1
         centres = squared_distances(not_bone, metric, limit) >= squared_radius
         wide = squared_distances(~centres, metric, limit) < squared_radius
         inner = slice(start - first, stop - first)
-        return _is_cavity(tissue[inner]) & ~wide[inner]
+        return cavity_mask(tissue[inner]) & ~wide[inner]
 
     return find_components(narrow, labels.shape, max_bytes=options.max_bytes // _CANAL_ARRAYS)
 
@@ -219,7 +182,7 @@ def canals(labels: LabelSource, parts: Components, options: CavityOptions) -> Ma
     """Return which narrow cavities are canals: large enough, and bounded by bone."""
     volumes = parts.voxels * float(np.prod(labels.voxel_um))
     large = (volumes >= options.canal_um3) & (volumes > options.lacuna_um3[1])
-    bone, total = _surface_shares(labels, parts)
+    bone, total = surface_shares(labels, parts)
     return np.asarray(large & (bone >= options.enclosed * total) & (total > 0))
 
 
@@ -268,62 +231,12 @@ def _canal_measure(labels: LabelSource, bone_um3: float, options: CavityOptions)
     return Measure(CA_V, 100 * canal_volume(labels, options) / bone_um3, note="; ".join(notes))
 
 
-def _is_bone(labels: Labels) -> Mask:
-    return _is_any(labels, MINERALISED)
-
-
-def _is_cavity(labels: Labels) -> Mask:
-    return _is_any(labels, (TissueClass.SOFT, TissueClass.VOID))
-
-
-def _is_any(labels: Labels, classes: tuple[TissueClass, ...]) -> Mask:
-    table = np.zeros(256, bool)
-    table[list(classes)] = True
-    return np.asarray(table[labels])
-
-
-def _bone_voxels(labels: LabelSource, options: CavityOptions) -> int:
-    depth, rows, columns = labels.shape
-    layers = min(max(1, options.max_bytes // (10 * rows * columns)), _LAYERS)
-    starts = range(0, depth, layers)
-    return sum(int(np.count_nonzero(_is_bone(labels.read(start, min(start + layers, depth))))) for start in starts)
-
-
 def _not_a_cavity(labels: LabelSource, parts: Components, selected: Mask) -> Mask:
     """Return which selected components contain voxels that are neither soft tissue nor void."""
     result = np.zeros(len(parts.voxels), bool)
     for block, table in zip(parts.blocks, parts.tables, strict=True):
         local, _ = ndimage.label(parts.read_mask(block.start, block.stop))
-        other = local[~_is_cavity(labels.read(block.start, block.stop))]
+        other = local[~cavity_mask(labels.read(block.start, block.stop))]
         numbers = table[np.unique(other)]
         result[numbers[numbers >= 0]] = True
     return result & selected
-
-
-def _surface_shares(labels: LabelSource, parts: Components) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the area of each component towards bone, and in all, without the border of the volume."""
-    n, depth = len(parts.voxels), labels.shape[0]
-    bone, total = np.zeros(n), np.zeros(n)
-    voxel = np.array(labels.voxel_um)
-    areas = np.prod(voxel) / voxel
-    for block, table in zip(parts.blocks, parts.tables, strict=True):
-        local, _ = ndimage.label(parts.read_mask(block.start, block.stop))
-        numbers = table[local]
-        first, last = max(block.start - 1, 0), min(block.stop + 1, depth)
-        tissue = labels.read(first, last)
-        same = np.zeros(tissue.shape, bool)
-        same[block.start - first : block.stop - first] = numbers >= 0
-        for edge in (first, last - 1):  # Slices of the blocks next to this one.
-            if not block.start <= edge < block.stop:
-                same[edge - first] = parts.read_mask(edge, edge + 1)[0]
-        padded = np.full(tissue.shape, -1, np.int64)
-        padded[block.start - first : block.stop - first] = numbers
-        is_bone = _is_bone(tissue)
-        for axis in range(3):
-            low, high = [slice(None)] * 3, [slice(None)] * 3
-            low[axis], high[axis] = slice(None, -1), slice(1, None)
-            for body, beyond in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
-                face = (padded[body] >= 0) & ~same[beyond]
-                bone += areas[axis] * np.bincount(padded[body][face & is_bone[beyond]], minlength=n)
-                total += areas[axis] * np.bincount(padded[body][face], minlength=n)
-    return bone, total

@@ -12,7 +12,7 @@ from tomostain.measure.classes import TissueClass
 from tomostain.measure.measures import Measure, define
 from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.morphometry.initial_geometry import InitialGeometry
-from tomostain.measure.morphometry.spheres import Metric, squared_distances
+from tomostain.measure.morphometry.squared_distances import Metric, squared_distances
 from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 from tomostain.progress import Progress, silent
 

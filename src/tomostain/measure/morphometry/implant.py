@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.measure.classes import IMPLANT, TITLES, TissueClass
-from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
+from tomostain.measure.label_source import GridOfLabels, LabelSource
 from tomostain.measure.morphometry.components import Components, find_components
 from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 
@@ -20,7 +20,7 @@ FACES = ("-z", "+z", "-y", "+y", "-x", "+x")
 
 
 @dataclass(frozen=True)
-class Implant:
+class Implant(GridOfLabels):
     """The implant of a label volume, found by `find_implant`. It is held as one bit for each voxel.
 
     Attributes
@@ -54,16 +54,6 @@ class Implant:
     box: tuple[slice, slice, slice]
     touches: tuple[str, ...]
     _bits: NDArray[np.uint8] = field(repr=False)
-
-    @property
-    def shape(self) -> Shape:
-        """(Z, Y, X) of the volume, voxels."""
-        return self.labels.shape
-
-    @property
-    def voxel_um(self) -> VoxelSize:
-        """Voxel size (z, y, x), µm."""
-        return self.labels.voxel_um
 
     @property
     def volume_um3(self) -> float:

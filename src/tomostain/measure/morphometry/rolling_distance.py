@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.morphometry.slice_window import SliceWindow
-from tomostain.measure.morphometry.spheres import Metric, Squared, squared_distances
+from tomostain.measure.morphometry.squared_distances import Metric, Squared, squared_distances
 
 Phase = tuple[TissueClass, ...]
 

@@ -200,12 +200,7 @@ def count_by_distance(
     InputError
         If the edges are not finite, not increasing, or negative.
     """
-    edges = np.asarray(edges_um, np.float64)
-    if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any() or edges[0] < 0:
-        raise InputError(
-            f"`shell_um` is {list(edges_um)}; give at least two increasing distances from 0 on, µm",
-            parameter="shell_um",
-        )
+    edges = check_edges(edges_um)
     # Beyond the last edge only one thing matters: that it is beyond.
     distance = ImplantDistance(implant, float(edges[-1]) + max(implant.voxel_um), inside=write is not None)
     counts = np.zeros((len(edges) + 1) * 256, np.int64)

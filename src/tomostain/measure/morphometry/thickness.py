@@ -21,15 +21,8 @@ from tomostain.measure.classes import MINERALISED, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.rolling_distance import Phase, RollingDistances, phase_distances
-from tomostain.measure.morphometry.spheres import (
-    Metric,
-    RadiusClass,
-    Squared,
-    context_slices,
-    largest_spheres,
-    radius_classes,
-    squared_distances,
-)
+from tomostain.measure.morphometry.spheres import RadiusClass, context_slices, largest_spheres, radius_classes
+from tomostain.measure.morphometry.squared_distances import Metric, Squared, squared_distances
 from tomostain.measure.morphometry.thickness_counts import Thickness, ThicknessCounts, ThicknessOptions
 from tomostain.measure.morphometry.thickness_definitions import (
     TB_N,

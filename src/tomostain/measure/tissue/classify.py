@@ -85,8 +85,9 @@ def classify_volume(
     ct : VolumeLike, optional
         µCT volume of the same shape.
     reference : IntensityReference, optional
-        Grey values of background and bone of the µCT, as for staining (`tomostain.imaging.intensity.volume_reference`).
-        None: the µCT is normalised already (background 10000, bone 30000).
+        Grey values of background and bone of the µCT, as for staining
+        (`tomostain.imaging.intensity_estimation.volume_reference`). None: the µCT is normalised already
+        (background 10000, bone 30000).
     out : callable, optional
         Called with the first slice, labels and uncertainties of each part, in order. By default they are collected in
         two arrays.

@@ -26,7 +26,7 @@ from tomostain.napari.register.view_page import ViewBar
 from tomostain.napari.tasks import LatestOnly
 from tomostain.progress import Progress, ShouldStop, raising_on_stop
 from tomostain.register.config import RegisterConfig
-from tomostain.register.files import PairFolder, register_opened, use_location
+from tomostain.register.files import register_opened, use_location
 from tomostain.register.hints import (
     Hint,
     check_start,
@@ -37,6 +37,7 @@ from tomostain.register.hints import (
     write_landmarks,
 )
 from tomostain.register.locate import SectionLocation, locate_section
+from tomostain.register.pair_files import PairFolder
 from tomostain.register.preview import PLANE_PX, PixelGrid, PosePreview, PoseScore
 from tomostain.register.registration import Registration
 

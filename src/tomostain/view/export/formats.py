@@ -22,8 +22,9 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedSource, StainedVolume, open_stained
 from tomostain.io.output_folder import base_name, source_paths
 from tomostain.io.outputs import FolderKind, check_output, check_output_file
+from tomostain.io.volumes.opening import open_volume
 from tomostain.io.volumes.slice_files import natural_slices
-from tomostain.io.volumes.volume import Volume, VolumeSource, open_volume
+from tomostain.io.volumes.volume import Volume, VolumeSource
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha
 from tomostain.view.export.ome_zarr_04 import OME_ZARR_04, write_ome_zarr_04
