@@ -5,6 +5,8 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 
+from tomostain.cli.options import expanded
+
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 _OPTION = re.compile(r"--([a-z][a-z-]+)")
 
@@ -45,7 +47,7 @@ def option_default(options: type | Callable[..., object], name: str) -> object:
 def _option(options: type | Callable[..., object], name: str) -> object:
     if dataclasses.is_dataclass(options):
         return {field.name: field.default for field in dataclasses.fields(options)}[name]
-    return inspect.signature(options).parameters[name].default
+    return inspect.signature(expanded(options)).parameters[name].default
 
 
 def _as_label(name: str) -> str:
