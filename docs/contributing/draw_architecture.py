@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "tomostain"
 PICTURE = Path(__file__).with_name("architecture.svg")
 # The single modules at the bottom, which nearly every package imports. They are one box without arcs.
 BASE = "base"
-ROW, BOX_WIDTH, BOX_HEIGHT, TOP, LEFT, WIDTH = 46, 150, 30, 44, 20, 720
+ROW, BOX_WIDTH, BOX_HEIGHT, TOP, LEFT, WIDTH = 46, 150, 30, 44, 20, 800
 COLOURS = ("#4e79a7", "#b5651d", "#b03a48", "#3c8d87", "#3d8b37", "#8a6d00", "#8e5a8a", "#c05a72", "#7d5a46", "#6b6b6b")
 
 
