@@ -227,6 +227,7 @@ def _called(function: Callable[[], int], usual: set[signal.Signals]) -> int:
 def _enter(folder: Path, logs: dict[str, Path], limits: Limits, user: int | None) -> None:
     """Give the fork a separate session with its output, limits and audit hook."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts with "&"
     os.chdir(folder)
     out, err, seen = (
         os.open(logs[name], os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666) for name in ("out", "err", "seen")
