@@ -17,6 +17,7 @@ from tomostain.evaluate import (
     psnr,
     ssim,
 )
+from tomostain.evaluate.metrics.patch import PatchOptions
 
 few = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -177,3 +178,9 @@ def test_the_background_is_within_20_grey_values_of_the_median(distance, counts)
     colour = background_colour(histology, np.zeros((10, 10), bool))
     expected = 240 - 0.4 * distance if counts else 240
     np.testing.assert_allclose(colour, np.full(3, expected), atol=0.51)
+
+
+def test_patches_are_compared_by_ssim_and_psnr_by_default():
+    names = [metric.name for metric in PatchOptions().metrics]
+    assert {"ssim", "psnr", "lpips"} <= {*names}
+    assert len(names) == len({*names})

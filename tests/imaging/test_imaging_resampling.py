@@ -9,7 +9,7 @@ from skimage.transform import resize
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.resampled_files import ResampleOptions, planned_bytes, resample_file
-from tomostain.imaging.resampling import Resampling, axis_weights, resample_volume, resampling_of
+from tomostain.imaging.resampling import READ_SLICES, Resampling, axis_weights, resample_volume, resampling_of
 from tomostain.inspection import check_path
 from tomostain.io import Volume, open_volume, write_stack
 
@@ -61,6 +61,13 @@ def test_the_lower_edges_coincide():
     assert resampling.shape == (23, 5, 11)
     for first, old, new in zip(resampling.origin_um, resampling.original_um, resampling.target_um, strict=True):
         assert first - new / 2 == -old / 2
+
+
+@pytest.mark.parametrize("itemsize", [1, 2, 4])
+def test_the_memory_of_reading_counts_stored_slices_and_three_float_images(itemsize):
+    resampling = Resampling((40, 10, 11), (5.0, 5.0, 4.0), (20.0, 5.0, 4.0))
+    stored = int(np.diff(resampling.weights[0].indptr).max()) + READ_SLICES
+    assert resampling.memory_bytes(itemsize) == 10 * 11 * (stored * itemsize + 12)
 
 
 def test_cubic_interpolation_is_exact_for_parabolas():
