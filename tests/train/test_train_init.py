@@ -280,6 +280,7 @@ def test_the_model_folder_describes_its_training(averaged, dataset, tmp_path):
     assert training.data == load_model(averaged / "model").spec.training.data != ""
     validated = [row for row in rows(averaged) if row["validation_psnr"]][-1]
     assert model.spec.metrics["validation_psnr"] == float(validated["validation_psnr"])
+    assert training.validation_step == int(validated["step"])
     assert model.spec.metrics["ssim"] == 0.5
     assert yaml.safe_load(model.recipe) == AVERAGED.for_device(torch.device("cpu")).model_dump(mode="json")
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")

@@ -169,7 +169,11 @@ def test_the_model_has_the_validation_of_its_own_step(dataset, tmp_path):
     recipe, metrics = toy_recipe(terms={"l1": 1}), []
     for steps in (2, 4):  # before the first epoch ends, and after it
         run = train(dataset, tmp_path / str(steps), recipe=recipe, max_steps=steps)
-        metrics.append(load_model(run / "model").spec.metrics["validation_l1"])
+        spec = load_model(run / "model").spec
+        metrics.append(spec.metrics["validation_l1"])
+        assert spec.training.validation_step == spec.steps
+        card = (run / "model" / "README.md").read_text(encoding="utf-8")
+        assert f"Measured at step {spec.steps} of {spec.steps}." in card
     at_epoch_end = [float(row["validation_l1"]) for row in rows(run) if row["validation_l1"]]
     assert len(at_epoch_end) == 1
     assert len({*metrics, *at_epoch_end}) == 3

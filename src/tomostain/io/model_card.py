@@ -106,7 +106,9 @@ def _data(training: TrainingRecord) -> list[str]:
 
 def _validation(spec: ModelSpec) -> list[str]:
     lines = [f"- {name}: {_one_line(value)}" for name, value in spec.metrics.items()]
-    return ["## Validation", "", *(lines or ["None were recorded."]), ""]
+    step = None if spec.training is None else spec.training.validation_step
+    measured = [] if step is None or not lines else [f"Measured at step {step} of {spec.steps}.", ""]
+    return ["## Validation", "", *measured, *(lines or ["None were recorded."]), ""]
 
 
 def _training_ct(spec: ModelSpec, has_reference: bool) -> list[str]:

@@ -64,6 +64,8 @@ class TrainingRecord(Config):
     rejected_pairs : dict of str to float
         Of the pairs for training, those that were left out at the end, with their correlation with the output. Empty,
         the default, is not written.
+    validation_step : int or None
+        Training step at which the validation metrics were measured. None, the default, is not written.
     """
 
     pairs: int = Field(ge=0)
@@ -74,6 +76,7 @@ class TrainingRecord(Config):
     data: str = ""
     initial_model: InitialModelRecord | None = None
     rejected_pairs: dict[str, float] = Field(default_factory=dict)
+    validation_step: int | None = Field(default=None, ge=0)
 
 
 class ModelSpec(Config):
@@ -161,9 +164,9 @@ class ModelSpec(Config):
         return 0 if self.noise is None else self.noise.channels
 
     def to_yaml(self) -> str:
-        """Return the specification as YAML. No noise, no rejected pairs and the default window have no key.
+        """Return the specification as YAML. Values that are unset or the default have no key.
 
-        So the same model has the same hash as in older versions.
+        These are noise, window, rejected pairs and step of validation. So a model has the same hash as in older versions.
         """
         values = self.model_dump(mode="json")
         if self.noise is None:
@@ -172,4 +175,6 @@ class ModelSpec(Config):
             del values["ct_window"]
         if self.training is not None and not self.training.rejected_pairs:
             del values["training"]["rejected_pairs"]
+        if self.training is not None and self.training.validation_step is None:
+            del values["training"]["validation_step"]
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

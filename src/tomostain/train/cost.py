@@ -168,7 +168,9 @@ def _networks(recipe: Recipe) -> Networks:
     for name, builder in recipe.trained_networks().items():
         networks.trained[name] = builder(**recipe.loss_networks.get(name, {}))
     for name, frozen in recipe.frozen_networks().items():
-        networks.frozen[name] = frozen().to("meta").eval().requires_grad_(False)
+        with torch.device("cpu"):  # it may load weights, which a tensor on "meta" cannot take
+            network = frozen()
+        networks.frozen[name] = network.to("meta").eval().requires_grad_(False)
     return networks
 
 

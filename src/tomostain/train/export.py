@@ -100,6 +100,9 @@ def export_model(
         raise InputError(f"{run}: the run was trained on arrays; give `dataset`", parameter="dataset")
     data, fold = LoadedDataset.open(source), description["fold"]
     labels = labels or ModelLabels()
+    measured_at, metrics = _validated(run, int(values["step"]))
+    if any(name.startswith(_VALIDATION) for name in labels.metrics):
+        measured_at = int(values["step"])
     spec = ModelSpec(
         generator=recipe.generator_spec(),
         reverse=recipe.generator_spec(reverse=True) if recipe.needs_reverse else None,
@@ -113,8 +116,8 @@ def export_model(
         recipe=recipe.name,
         fold=fold,
         steps=int(values["step"]),
-        metrics=_validated(run, int(values["step"])) | dict(labels.metrics),
-        training=_training_record(run, data, description),
+        metrics=metrics | dict(labels.metrics),
+        training=_training_record(run, data, description, measured_at),
         summary=labels.summary,
         licence=labels.licence,
         tomostain_version=__version__,
@@ -138,7 +141,9 @@ def export_model(
     return Path(out)
 
 
-def _training_record(run: Path, data: Dataset, description: Mapping[str, Any]) -> TrainingRecord:
+def _training_record(
+    run: Path, data: Dataset, description: Mapping[str, Any], validation_step: int | None
+) -> TrainingRecord:
     split = data.split(description["fold"])
     records = [data.records.get(pair_id, {}) for pair_id in split.train]
     pairs = zip(split.train, records, strict=True)
@@ -151,6 +156,7 @@ def _training_record(run: Path, data: Dataset, description: Mapping[str, Any]) -
         data=_digest(data, (*split.train, *split.validation)),
         initial_model=recorded_initial_model(run),
         rejected_pairs=description.get(REJECTED, {}),
+        validation_step=validation_step,
     )
 
 
@@ -163,14 +169,16 @@ def _digest(data: Dataset, ids: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _validated(run: Path, step: int) -> dict[str, float]:
-    """Return the last validation up to a step, by the names in ``metrics.csv``."""
+def _validated(run: Path, step: int) -> tuple[int | None, dict[str, float]]:
+    """Return the step and the values of the last validation up to a step, by the names in ``metrics.csv``."""
     if not (run / METRICS).is_file():
-        return {}
+        return None, {}
     rows = [row for row in read_csv(run / METRICS).rows if int(row["step"]) <= step]
-    validated = [{name: row[name] for name in row if name.startswith(_VALIDATION) and row[name]} for row in rows]
-    last: dict[str, str] = next((values for values in reversed(validated) if values), {})
-    return {name: float(value) for name, value in last.items()}
+    for row in reversed(rows):
+        values = {name: float(row[name]) for name in row if name.startswith(_VALIDATION) and row[name]}
+        if values:
+            return int(row["step"]), values
+    return None, {}
 
 
 def _checkpoint(run: Path, which: str) -> Path:
