@@ -1,7 +1,7 @@
 """The pictures of the tutorial, from its real output: ``python docs/pictures.py FOLDER``.
 
 FOLDER is where the commands of `docs/tutorial/first-volume.md` were typed, with the pair of `register` in ``pair``.
-Each picture is reduced to a palette and at most 200 kB.
+Each picture is reduced to a palette and at most 400 kB.
 """
 
 import sys
@@ -17,7 +17,7 @@ from tomostain.measure.classes import COLOURS
 from tomostain.measure.label_files import open_labels
 
 IMAGES = Path(__file__).parent / "img"
-MOST_BYTES = 200_000
+MAX_BYTES = 400_000
 SLICE = 12
 
 RGB = NDArray[np.uint8]
@@ -32,7 +32,7 @@ def save(picture: RGB | Image.Image, name: str, width: int = 1000) -> None:
     path = IMAGES / f"tutorial-{name}.png"
     for colours in (256, 128, 64, 32):
         image.quantize(colours, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
-        if path.stat().st_size <= MOST_BYTES:
+        if path.stat().st_size <= MAX_BYTES:
             break
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
 
