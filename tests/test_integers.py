@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 UNCHECKED = [
     "integers.py: whole.to(dtype)",
     "integers.py: whole.astype(dtype)",
-    "register/refine.py: index.floor().long()",
+    "register/template_sampling.py: index.floor().long()",
     # Values outside 0 to 255 are counted on the device, and the count is read with the slices.
     "stain/pixels.py: colours.round().to(torch.uint8)",
     # Clamped displacements in a training step, where a check would make a GPU wait; losses are checked instead.
