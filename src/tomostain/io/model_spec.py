@@ -166,7 +166,8 @@ class ModelSpec(Config):
     def to_yaml(self) -> str:
         """Return the specification as YAML. Values that are unset or the default have no key.
 
-        These are noise, window, rejected pairs and step of validation. So a model has the same hash as in older versions.
+        These are noise, window, rejected pairs and step of validation. So a model has the same hash as in older
+        versions.
         """
         values = self.model_dump(mode="json")
         if self.noise is None:
