@@ -216,7 +216,7 @@ def test_a_changed_dataset_is_not_resumed_but_a_moved_one_is(tmp_path):
     moved = data.rename(tmp_path / "moved")
     train(moved, run, recipe=recipe, max_steps=2, resume=True)
     save_dataset(moved, [toy_pair("a", 0), toy_pair("b", 2)], overwrite=True)
-    with pytest.raises(InputError, match="the run began with another data"):
+    with pytest.raises(InputError, match="the run began with other data"):
         train(moved, run, recipe=recipe, max_steps=3, resume=True)
 
 

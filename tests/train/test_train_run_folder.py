@@ -125,7 +125,7 @@ def test_a_run_that_began_with_incomplete_data_begins_again(dataset, expected, t
     record = yaml.safe_load((expected / "run.yaml").read_text())
     (run / "run.yaml").write_text(yaml.safe_dump(record | {"data": "0" * 64}))
     (run / "best-l1").write_text("half")
-    with pytest.raises(InputError, match="began with another data"):
+    with pytest.raises(InputError, match="began with other data"):
         train(dataset, run, recipe=toy_recipe(**SMALL), max_steps=3, resume=True)
     (run / "best-l1").unlink()
     train(dataset, run, recipe=toy_recipe(**SMALL), max_steps=3, resume=True)

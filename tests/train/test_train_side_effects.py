@@ -99,7 +99,7 @@ def test_arrays_train_as_files_do(dataset, pairs, tmp_path):
     export_model(by_arrays, tmp_path / "best", which="best-total", dataset=arrays)
     changed = [*pairs[:2], toy_pair("p2", 9), pairs[3]]
     other = LoadedDataset.from_pairs(changed, test=["p3"], folds=[["p2"], ["p1"]])
-    with pytest.raises(InputError, match="began with another data"):
+    with pytest.raises(InputError, match="began with other data"):
         train_model(other, by_arrays, recipe=recipe, max_steps=4, resume=True)
 
 

@@ -171,8 +171,9 @@ def _check_description(run: Path, description: RunDescription, ignored: Collecti
                     "folder",
                     parameter="deterministic",
                 )
+            other = "other data" if key == "data" else f"another {key.replace('_', ' ')}"
             raise InputError(
-                f"{run}: the run began with another {key.replace('_', ' ')}{_difference(before, value)}; resume it "
+                f"{run}: the run began with {other}{_difference(before, value)}; resume it "
                 f"with the same{_recorded(key)}, or train in a new folder"
             )
 
