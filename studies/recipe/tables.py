@@ -21,7 +21,7 @@ import numpy as np
 
 from tomostain.evaluate.intervals import paired_difference
 
-PATCHES = {"ssim": 3, "lpips": 3, "psnr": 1, "st_lpips": 3}
+PATCHES = {"ssim": 3, "lpips": 3, "psnr": 1, "st_lpips": 3, "dists": 3}
 IMAGES = {
     "grid": 2,
     "stain_correlation": 2,
@@ -29,15 +29,19 @@ IMAGES = {
     "metal_in_degradation": 0,
     "new_bone_area": 0,
     "bone_implant_contact": 0,
+    "texture_spectrum": 2,
+    "mutual_information": 3,
 }
+# One value for each run.
+SETS = {"kid_alex": 2}
 TISSUES = ("soft", "marrow", "adipocyte", "bone", "new bone", "degradation", "screw")
-ROWS = ("tomostain", "tomostain-v1", "paired-cyclegan")
+ROWS = ("tomostain", "tomostain-v1", "paired-cyclegan", "no-gan", "no-gan-lpips")
 # By specimen and fold.
 Scores = dict[str, dict[tuple[str, str], float]]
 
 
 def read_csv(path: Path, metrics: dict[str, int]) -> Scores:
-    """Return the mean of each metric for each specimen of a file, by metric."""
+    """Return the mean of each metric for each specimen of a file, by metric. Values of a run have the specimen ""."""
     values: dict[str, dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
     if not path.is_file():
         return {}
@@ -46,7 +50,7 @@ def read_csv(path: Path, metrics: dict[str, int]) -> Scores:
         for line in csv.DictReader(file):
             for name in metrics:
                 if line["model"] in ROWS and line.get(name) and np.isfinite(float(line[name])):
-                    values[name][line["pair"], fold].append(float(line[name]))
+                    values[name][line.get("pair", ""), fold].append(float(line[name]))
     return {name: {key: float(np.mean(items)) for key, items in by.items()} for name, by in values.items()}
 
 
@@ -73,6 +77,7 @@ def read(base: Path, on: str, row: str) -> Scores:
         files = (
             read_csv(folder / "metrics.csv", PATCHES),
             read_csv(folder / "images.csv", IMAGES),
+            read_csv(folder / "sets.csv", SETS),
             read_tissues(folder / "tissue.json"),
         )
         for part in files:
@@ -90,9 +95,9 @@ def cell(scores: Scores, reference: Scores, name: str, digits: int) -> str:
     common = sorted(set(values) & set(reference.get(name, {})))
     if scores is reference or len(common) < 3:
         return text
-    change = paired_difference(
-        [reference[name][key] for key in common], [values[key] for key in common], [key[0] for key in common]
-    )
+    # A value of a run has no specimen: the interval is then over the folds.
+    subjects = [key[0] or key[1] for key in common]
+    change = paired_difference([reference[name][key] for key in common], [values[key] for key in common], subjects)
     star = " *" if change.low * change.high > 0 else ""
     return f"{text} ({change.median:+.{digits}f} [{change.low:.{digits}f}, {change.high:.{digits}f}]{star})"
 
@@ -136,7 +141,7 @@ def main() -> None:
                 folds = len({path.parent.name for path in base.glob(f"*/{on}")})
                 print(f"### {base.parent.name}, trained on {base.name}, tested on {on}, {folds} fold(s)\n")
                 print("\n".join(table(rows, options.reference, PATCHES)) + "\n")
-                print("\n".join(table(rows, options.reference, IMAGES)) + "\n")
+                print("\n".join(table(rows, options.reference, IMAGES | SETS)) + "\n")
                 for kind, digits in (("delta_e", 1), ("dice", 2)):
                     columns = {f"{kind} {tissue}": digits for tissue in TISSUES}
                     print("\n".join(table(rows, options.reference, columns)) + "\n")

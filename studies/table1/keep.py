@@ -36,8 +36,9 @@ def finished(out: Path) -> Iterator[tuple[str, str]]:
             for name in VIEWS.values():
                 if (evaluation / name).is_file():
                     yield str(evaluation.relative_to(out) / name), shortened(evaluation / name)
-            if (images := evaluation / "images.csv").is_file():
-                yield str(images.relative_to(out)), images.read_text(encoding="utf-8")
+            for name in ("images.csv", "sets.csv"):
+                if (table := evaluation / name).is_file():
+                    yield str(table.relative_to(out)), table.read_text(encoding="utf-8")
             if (tissue := evaluation / "tissue.json").is_file():
                 yield str(tissue.relative_to(out)), json.dumps(rounded(json.loads(tissue.read_text(encoding="utf-8"))))
 

@@ -30,7 +30,7 @@ VIEWS = {
     "shift-tolerant": "metrics-shift-tolerant.csv",
 }
 # In the tables if a run has measured them.
-MORE_METRICS = ("st_lpips",)
+MORE_METRICS = ("st_lpips", "dists")
 REFERENCE = "paired-cyclegan"
 BUDGET_NAMES = {"seconds": "same seconds", "samples": "same samples", "long": f"{LONG} × the seconds"}
 BASELINES = ("raw µCT", "mean training image", "grey-value look-up")

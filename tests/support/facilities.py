@@ -46,7 +46,7 @@ def old_hereon_log(unbinned: float = 2.5, binned: float = 5.0, scan: str = "syn7
     )
 
 
-def skyscan_log(pixel: float = 5.0, step: int = 1, prefix: str = "rat3_A12__rec") -> str:
+def skyscan_log(pixel: float = 5.0, step: int = 1, prefix: str = "rat3_A12__rec", last: int = 2050) -> str:
     """Return an NRecon log, shortened, with the sections and keys of one that a user shows (NRecon 1.7.1.2).
 
     https://discourse.slicer.org/t/problems-with-openning-tiff-by-loading-log-document-on-skyscanreconimport-module/26898
@@ -67,7 +67,7 @@ Scaled Image Pixel Size (um)=7.000817
 Reconstruction Program=NRecon
 Program Version=Version: 1.7.1.2
 First Section=421
-Last Section=2050
+Last Section={last}
 Section to Section Step={step}
 Result File Type=TIF
 Pixel Size (um)={pixel:.5f}
@@ -102,7 +102,7 @@ def skyscan(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
     for file in sorted(path.iterdir(), reverse=True):
         file.rename(path / f"rat3_A12__rec{int(file.stem[-8:]) + 421:08d}.tif")
     tifffile.imwrite(path / "rat3_A12__rec_spr.tif", volume[0, :5], metadata=None)
-    (path / "rat3_A12__rec.log").write_bytes(skyscan_log(voxel_um).encode("cp1252"))
+    (path / "rat3_A12__rec.log").write_bytes(skyscan_log(voxel_um, last=420 + len(volume)).encode("cp1252"))
     return path
 
 

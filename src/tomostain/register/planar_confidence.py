@@ -58,7 +58,7 @@ def blocks_confidence(agreeing: int, distinct: int) -> float:
     Examples
     --------
     >>> blocks_confidence(0, 0), blocks_confidence(4, 4), round(blocks_confidence(8, 9), 2)
-    (0.5, 0.75, 0.87)
+    (0.5, 0.75, 0.83)
     """
     votes = np.array([agreeing, distinct - agreeing]) / BLOCKS_PER_OBSERVATION
     # P(q > 1/2) under Beta(a, b) is the regularised incomplete beta function I_{1/2}(b, a).
