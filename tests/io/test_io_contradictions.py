@@ -64,6 +64,9 @@ def test_a_log_without_the_count_of_its_sections(tmp_path: Path, step: str | Non
         text = text.replace("First Section", f"Section to Section Step={step}\nFirst Section")
     path = _slices(tmp_path / "a", first=421, count=4 if missing or step is None else 3)
     assert open_volume(_log(path, text), voxel_um=5, allow_missing=True).missing == missing
+    # Slices with numbers that the log does not state were renamed.
+    renamed = _log(_slices(tmp_path / "renamed", first=0, count=3), text)
+    assert open_volume(renamed, voxel_um=5).shape[0] == 3
 
 
 def test_all_slices_that_the_log_states(tmp_path: Path) -> None:

@@ -59,11 +59,14 @@ class Sections:
     count : int
     first, last : int or None
         Numbers of the first and the last slice in the names of the files; None if not stated.
+    derived : bool
+        The count was computed from the numbers. It holds only for files that are numbered in the same way.
     """
 
     count: int
     first: int | None = None
     last: int | None = None
+    derived: bool = False
 
 
 def not_understood(path: Path, key: str, value: str) -> InputError:

@@ -143,11 +143,12 @@ def missing_sections(path: Path, first: Path, plane: tuple[int, int], numbers: S
         factor = 1 if log.plane is None else _fraction(log.plane, plane)
         if log.sections is None or factor is None or (factor > 1 and not log.by_folder):
             continue
-        count = log.sections.count // factor
-        if len(numbers) >= count:
+        count, low, high = log.sections.count // factor, log.sections.first, log.sections.last
+        # Slices with other numbers were renamed or copied from another place: a derived count says nothing of them.
+        renumbered = low is None or high is None or not all(low <= number <= high for number in numbers)
+        if len(numbers) >= count or (log.sections.derived and renumbered):
             continue
         reason = f"{len(numbers)} of {count} slices that {log.path.name} states are in the folder"
-        low, high = log.sections.first, log.sections.last
         step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
         if low is None or high is None or len(stated := range(low, high + 1, step)) != count:
             return reason, []

@@ -54,11 +54,12 @@ def _reconstructed_sections(reconstruction: dict[str, list[str]], steps: list[fl
     count, first, last = (int(value) if value.isdecimal() and len(value) < 9 else None for value in values)
     if first is not None and last is not None:
         first, last = min(first, last), max(first, last)
-    if not count and first is not None and last is not None and len(steps) == 1 and steps[0] >= 1:
+    derived = not count
+    if derived and first is not None and last is not None and len(steps) == 1 and steps[0] >= 1:
         count = int((last - first) // steps[0]) + 1
     if not count:
         return None
-    return Sections(count, first, last)
+    return Sections(count, first, last, derived)
 
 
 def _pixel_sizes(path: Path, keys: dict[str, list[str]]) -> list[float]:
