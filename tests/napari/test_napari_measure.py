@@ -187,7 +187,7 @@ def test_large_labels_are_copied_only_with_consent(widget, viewer, monkeypatch):
     from qtpy.QtWidgets import QMessageBox
 
     asked = []
-    monkeypatch.setattr("tomostain.napari.measure_labels.ASK_BYTES", 100)
+    monkeypatch.setattr("tomostain.napari.measure.ASK_BYTES", 100)
     monkeypatch.setattr(QMessageBox, "question", lambda *a: asked.append(a[2]) or QMessageBox.StandardButton.No)
     widget.labels_box.choose(viewer.layers["l"])
     widget.edit_button.click()

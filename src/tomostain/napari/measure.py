@@ -24,7 +24,7 @@ from tomostain.measure.text import format_value
 from tomostain.napari.compare import is_kind
 from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, option_help
 from tomostain.napari.layers import LayerSource, placed, remove_layers_of, source_of, voxel_um_of
-from tomostain.napari.measure_labels import ASK_BYTES, is_label_layer, legend, path_of, stored_labels
+from tomostain.napari.measure_labels import is_label_layer, legend, path_of, stored_labels
 from tomostain.napari.readers import label_layer
 from tomostain.napari.stain_settings import is_ct
 from tomostain.progress import Progress, ShouldStop, raising_on_stop
@@ -32,6 +32,9 @@ from tomostain.view.report.measures import measures_page
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+ASK_BYTES = 2**28
+"""Labels of this size are copied into memory only if the user agrees."""
 
 COLUMNS = ("symbol", "value", "unit", "region", "voxels", "note", "measure")
 """Columns of the table. The value has its standard deviation, where it is known. The title is long, so it is last."""

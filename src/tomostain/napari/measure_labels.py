@@ -9,9 +9,6 @@ from tomostain.errors import InputError
 from tomostain.measure.classes import COLOURS, TITLES, TissueClass
 from tomostain.napari.layers import file_of, source_of, voxel_um_of
 
-ASK_BYTES = 2**28
-"""Labels of this size are copied into memory only if the user agrees."""
-
 
 def legend() -> QWidget:
     """Return the tissue classes with their colours. A border shows white and black on any background."""
