@@ -133,6 +133,11 @@ def test_a_stainer_stains_slices_and_volumes(model):
     np.testing.assert_array_equal(stained, expected)
     assert reports[-1] == ("staining", 11, 11)
     np.testing.assert_array_equal(stainer(ct[3], intensity=LEVELS), expected[3])
+    for stated in (Volume.from_array(ct, voxel_um=5), (ct, 5)):
+        np.testing.assert_array_equal(stainer(stated, intensity=LEVELS), expected)
+    for other in (Volume.from_array(ct, voxel_um=7), (ct, 7)):
+        with pytest.raises(InputError, match="voxel size 7 x 7 µm, but the model was trained at 5 µm"):
+            stainer(other, intensity=LEVELS)
     np.testing.assert_array_equal(stainer(normalise_ct(ct, LEVELS)[3], intensity="normalised"), expected[3])
     assert stainer.voxel_um == 5.0
     with pytest.raises(InputError, match="scan: has 4 axes; expected"):

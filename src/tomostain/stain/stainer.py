@@ -5,13 +5,14 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.intensity import full_range_reference, normalise_ct
 from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.integers import refuse_not_finite
-from tomostain.io import Volume
+from tomostain.io import Volume, open_volume
+from tomostain.io.array_source import ArraySource
 from tomostain.io.models import Model
 from tomostain.ood import check_slices
 from tomostain.progress import Progress, ShouldStop, never, silent
@@ -57,7 +58,7 @@ class Stainer:
 
     def __call__(
         self,
-        ct: ArrayLike,
+        ct: ArraySource | Volume,
         *,
         intensity: Intensity = "auto",
         progress: Progress = silent,
@@ -68,8 +69,9 @@ class Stainer:
 
         Parameters
         ----------
-        ct : array-like, shape (Y, X) or (Z, Y, X)
-            Grey values, with voxels of `voxel_um`. NumPy, memory-mapped, Zarr, HDF5 and dask volumes are read one chunk
+        ct : array-like, shape (Y, X) or (Z, Y, X), (array, voxel size in µm), or Volume
+            Grey values. An array alone has voxels of `voxel_um`. A size that is stated must be that of the model. NumPy,
+            memory-mapped, Zarr, HDF5 and dask volumes are read one chunk
             at a time.
         intensity : IntensityReference, "auto" or "normalised"
             Grey values of background and bone. "auto": estimate them from the array. "normalised": the array is
@@ -88,16 +90,18 @@ class Stainer:
         Raises
         ------
         InputError
-            If the array has another number of axes, or no bone is found in it.
+            If the array has another number of axes, no bone is found in it, or its voxel size is not that of the model.
         InterruptedRunError
             After `should_stop` returned True.
         """
+        if isinstance(ct, tuple):
+            ct = open_volume(ct)
         axes = len(getattr(ct, "shape", None) or np.shape(ct))
         if axes == 2:
             return self._stain_slice(np.asarray(ct), intensity, source)
         if axes != 3:
             raise InputError(f"{source}: has {axes} axes; expected rows and columns (Y, X), or slices (Z, Y, X)")
-        volume = Volume.from_array(ct, voxel_um=self.voxel_um, name=source)
+        volume = ct if isinstance(ct, Volume) else Volume.from_array(ct, voxel_um=self.voxel_um, name=source)
         job = StainJob.open(
             StainRequest(self, volume, config=self.config, intensity=intensity, noise_seed=self.noise_seed)
         )
