@@ -49,14 +49,6 @@ def test_csv_holds_every_figure_and_names_the_network(table):
     assert [row["best"] for row in rows] == ["1", "1", "1", "0", "0", "0"]
 
 
-def test_html_is_escaped_and_bold_at_the_best():
-    table = Table.from_records([{**RECORDS[0], "model": "<a&b>"}, RECORDS[3]])
-    fragment = table.to_html()
-    assert "<th>&lt;a&amp;b&gt;</th>" in fragment
-    assert fragment.count("<b>") == 3
-    assert fragment.startswith('<table class="metrics">')
-
-
 def test_rich_table_has_a_row_a_model(table):
     assert table.to_rich().row_count == 2
 

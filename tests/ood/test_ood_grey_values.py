@@ -55,7 +55,7 @@ def test_a_volume_without_solid_voxels_has_the_maximum_distance():
     assert grey_distance(air, [[20000.0] * len(QUANTILES)]) == float("inf")
     report = check_slices(ModelReference([[20000.0] * len(QUANTILES)]), air, "scan.h5")
     assert not report.in_distribution
-    with pytest.warns(OutOfDistributionWarning, match=r"scan.h5: its grey values are unlike .*Check `background`"):
+    with pytest.warns(OutOfDistributionWarning, match=r"scan.h5: its grey values are unlike .*Check `intensity`"):
         report.warn()
     assert report.to_dict() == {"grey_distance": None, "new_share": None}
 

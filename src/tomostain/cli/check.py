@@ -19,9 +19,9 @@ class CheckOptions:
     against: list[Path] | None = typer.Option(
         None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
     )
-    voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say.")
+    voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, if the file does not state it.")
     allow_missing: bool = ALLOW_MISSING
-    pixel_um: float | None = typer.Option(None, help="Pixel size of a slide, µm, where the file does not say.")
+    pixel_um: float | None = typer.Option(None, help="Pixel size of a slide, µm, if the file does not state it.")
     dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file.")
     resample: bool = typer.Option(
         False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."

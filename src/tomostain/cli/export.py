@@ -38,7 +38,7 @@ class ExportOptions:
         help="The µCT that was stained, for --alpha ct, and for qupath as a second image; for a model, a volume whose "
         "centre is the test input.",
     )
-    voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say.")
+    voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, if the file does not state it.")
     allow_missing: bool = ALLOW_MISSING
     like: Path | None = typer.Option(None, help="Folder of TIFF slices. The exported slices get its file names.")
 

@@ -34,7 +34,7 @@ from tomostain.errors import InputError
     tomostain measure stained.ome.zarr measures --ensemble stained-fold1.ome.zarr --uncertainty uncertainty.ome.zarr
     tomostain measure measures --ct reco_folder      # without a stained volume
     tomostain measure measures2 --labels corrected.nrrd      # labels that a person corrected
-    tomostain measure measures2 --labels corrected.tif --voxel-um 20      # where the file does not say the voxel size
+    tomostain measure measures2 --labels corrected.tif --voxel-um 20      # if the file does not state the voxel size
     The plane of the histology, on the real and on the virtual section:
     tomostain measure measures --section dataset/pairs/rat5 --model run/model --volume stained.ome.zarr
     The groups of a study:

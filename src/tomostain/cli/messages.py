@@ -82,4 +82,6 @@ def _options(command: TyperCommand | None) -> dict[str, tuple[str, str]]:
             options[parameter.name] = max(parameter.opts, key=len), max(off, key=len) if off else ""
         else:
             options[parameter.name] = getattr(parameter, "metavar", None) or (parameter.name or "").upper(), ""
+    if "background" in options and "bone" in options:  # the library takes both grey values as one parameter
+        options.setdefault("intensity", ("--background and --bone", ""))
     return options

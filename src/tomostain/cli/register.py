@@ -74,7 +74,7 @@ class InputOptions:
     """Sizes that the files do not state."""
 
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the files do not say: 5 or z,y,x.")
-    pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, where the file does not say.")
+    pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, if the file does not state it.")
     dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file with several datasets.")
     invert_histology: bool = typer.Option(
         False, "--invert-histology", help="The slide is stored inverted: dark glass, bright tissue."

@@ -50,7 +50,7 @@ def view(
         None,
         help="Folder for the figures (default: NAME-view next to a stained volume, or here for a µCT volume).",
     ),
-    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, if the file does not state it: 5 or z,y,x."),
     allow_missing: bool = ALLOW_MISSING,
     overwrite: bool = OVERWRITE,
 ) -> None:

@@ -80,8 +80,10 @@ class LoadedDataset(Dataset):
         ('a',)
         """
         by_id = {pair.id: pair for pair in pairs}
-        if not pairs or len(by_id) < len(pairs):
-            raise InputError("pairs: the list is empty, or an id occurs twice; each pair needs its own `id`")
+        if not pairs:
+            raise InputError("pairs: the list is empty; give at least one Pair")
+        if len(by_id) < len(pairs):
+            raise InputError("pairs: an id occurs twice; each pair needs its own `id`")
         unknown = sorted({*test, *(pair_id for fold in folds for pair_id in fold)} - by_id.keys())
         if unknown:
             raise InputError(f"test and folds name '{unknown[0]}', which is not the id of a pair")

@@ -16,6 +16,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.dataset.exclusion import load_exclude, stated_voxel_um
 from tomostain.dataset.pair_images import image_header, read_checked, read_stack
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, write_text
@@ -269,3 +270,11 @@ def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], ma
             f"{what}: shapes differ: ct {ct}, histology {histology}, mask {mask}; "
             "all must be on one grid, the histology with 3 channels"
         )
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "save_exclude": "tomostain.dataset.exclusion:save_exclude",
+    },
+)

@@ -1,6 +1,7 @@
 """New datasets, in a folder or in memory: pair by pair. Exclusions that the user drew are never overwritten."""
 
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ _DATASET = FolderKind(
 )
 
 
-class DatasetBuilder:
+class DatasetBuilder(ABC):
     """Takes the pairs of a new dataset one by one. Created by `new_dataset`.
 
     `DatasetWriter` writes them to a folder, `DatasetCollector` collects them in memory.
@@ -84,6 +85,7 @@ class DatasetBuilder:
         """Return the exclusion that the user drew for this pair, if there is one."""
         return None
 
+    @abstractmethod
     def _store(
         self,
         pair: Pair,
@@ -92,8 +94,8 @@ class DatasetBuilder:
         remaining: NDArray[np.bool_],
     ) -> None:
         """Store a pair that was checked. `remaining` is its mask without the exclusion."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(
         self,
         *,
@@ -115,11 +117,10 @@ class DatasetBuilder:
         config : Config, optional
             The resolved configuration. A folder gets it as `prepare.yaml`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self) -> Dataset:
         """Return the dataset, after the block of `new_dataset`."""
-        raise NotImplementedError
 
 
 class DatasetCollector(DatasetBuilder):

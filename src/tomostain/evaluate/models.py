@@ -99,8 +99,8 @@ def open_dataset(source: DatasetLike) -> Dataset:
         return source
     if isinstance(source, str | os.PathLike):
         return LoadedDataset.open(source)
-    pairs = list(source) if isinstance(source, Iterable) else []
-    if not pairs or not all(isinstance(pair, Pair) for pair in pairs):
+    pairs = list(source) if isinstance(source, Iterable) else [None]
+    if not all(isinstance(pair, Pair) for pair in pairs):
         raise InputError(
             f"`dataset`: expected the folder of a dataset, a Dataset or a list of Pair, found {type(source).__name__}",
             parameter="dataset",

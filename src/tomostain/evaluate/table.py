@@ -1,6 +1,5 @@
 """The table of metrics: models in rows, median and quartiles in columns (paper section 3.2, Table 1)."""
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -204,16 +203,6 @@ class Table:
             ],
             "notes": list(self.notes),
         }
-
-    def to_html(self) -> str:
-        """Return the table as an HTML fragment (`table` and notes), best medians in bold."""
-        head, *body = [[html.escape(cell) for cell in line] for line in self.cells()]
-        rows = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
-        for line in body:
-            cells = [f"<b>{cell[:-2]}</b>" if cell.endswith(" *") else cell for cell in line[1:]]
-            rows.append(f"<tr><th>{line[0]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in ("Median [quartiles] over patches.", *self.notes))
-        return '<table class="metrics">' + "".join(rows) + f"</table>{notes}"
 
     def to_rich(self) -> "RichTable":
         """Return the table for a terminal (rich), best medians in bold."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, FULL_RANGE_WINDOW
 from tomostain.integers import to_integers
@@ -202,3 +203,15 @@ def _scaled(ct: NDArray[Any], reference: IntensityReference) -> NDArray[np.float
     scaled *= np.float32(scale)
     scaled += np.float32(CT_BACKGROUND)
     return scaled
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "estimate_reference": "tomostain.imaging.intensity_estimation:estimate_reference",
+        "manual_reference": "tomostain.imaging.intensity_estimation:manual_reference",
+        "reference_regions": "tomostain.imaging.intensity_estimation:reference_regions",
+        "reference_samples": "tomostain.imaging.intensity_estimation:reference_samples",
+        "volume_reference": "tomostain.imaging.intensity_estimation:volume_reference",
+    },
+)

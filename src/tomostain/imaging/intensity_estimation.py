@@ -17,8 +17,8 @@ from tomostain.io.volumes.missing import present_slices
 
 _SIDE_PX = 512
 _MANUAL = (
-    "state both grey values: `background` and `bone` for stain, `ct_background` and `ct_bone` in the configuration of "
-    "register and prepare"
+    "state both grey values, of background and bone: `intensity` for stain, `ct_background` and `ct_bone` in the "
+    "configuration of register and prepare"
 )
 
 

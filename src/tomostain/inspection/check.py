@@ -93,7 +93,7 @@ def check_path(
     path : path
         A volume, a slide, anything that this software writes, or ``builtin:NAME``.
     voxel_um : float or sequence of float, optional
-        Voxel size (z, y, x) of a volume or pixel size of a slide, µm, where the file does not say.
+        Voxel size (z, y, x) of a volume or pixel size of a slide, µm, if the file does not state it.
     pixel_um : float, optional
         Pixel size of a slide, µm.
     dataset : str, optional

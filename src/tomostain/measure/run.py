@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from tomostain.config import check_keywords
-from tomostain.deprecation import renamed_parameters
+from tomostain.deprecation import renamed, renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import StainedVolume, open_volume
 from tomostain.io.atomic import temporary_folder
@@ -193,3 +193,11 @@ def figure_data(measured: VolumeMeasures, source: str) -> FigureData:
         edges, shares = measured.thickness.shares()
         thickness = Histogram(edges, {"bone": shares}, "local thickness [µm]")
     return FigureData(new_bone_profile=profile, bone_by_shell=shells, thickness=thickness)
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "MAPS": "tomostain.measure.measurement:MAPS",
+    },
+)

@@ -15,12 +15,12 @@ from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, TrainingReference, novel_sh
 
 _GREY_ADVICE = (
     "Possible reasons: wrong grey values of background and bone, another instrument, or a material that was not in the "
-    "training data. The colours are unreliable there. Check `background` and `bone`"
+    "training data. The colours are unreliable there. Check `intensity`"
 )
 # Where the texture differs too, the grey values are seldom the reason.
 _NOVEL_ADVICE = (
     "Its texture differs too: check that tissue, implant material and voxel size are those of the training data, then "
-    "`background` and `bone`"
+    "`intensity`"
 )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.ood.grey_limits import GREY_LIMITS
@@ -155,3 +156,11 @@ def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
     smooth = ndimage.gaussian_filter(np.clip(ct.astype(np.float32), *GREY_LIMITS), 2.0)
     limit = CT_BACKGROUND + _AIR_FRACTION * (CT_BONE - CT_BACKGROUND)
     return ndimage.maximum_filter(smooth, _AIR_WINDOW_PX) < limit
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "fit_reference": "tomostain.ood.reference_fit:fit_reference",
+    },
+)

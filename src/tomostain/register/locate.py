@@ -261,4 +261,11 @@ def locate(
     return locate_section(volume, slide, config, hint=Hint(start, axis), intensity=levels, progress=progress)
 
 
-__getattr__ = renamed(__name__, {"Located": "SectionLocation"})
+__getattr__ = renamed(
+    __name__,
+    {
+        "Located": "SectionLocation",
+        "check_sizes": "tomostain.register.preparation:check_sizes",
+        "shows_metal": "tomostain.register.preparation:shows_metal",
+    },
+)

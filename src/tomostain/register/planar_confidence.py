@@ -53,16 +53,16 @@ def blocks_confidence(agreeing: int, distinct: int) -> float:
     Parameters
     ----------
     agreeing, distinct : int
-        Number of agreeing blocks, and of all blocks that vote.
+        Number of agreeing blocks, and of all blocks with distinct edges.
 
     Examples
     --------
     >>> blocks_confidence(0, 0), blocks_confidence(4, 4), round(blocks_confidence(8, 9), 2)
     (0.5, 0.75, 0.83)
     """
-    votes = np.array([agreeing, distinct - agreeing]) / BLOCKS_PER_OBSERVATION
+    observations = np.array([agreeing, distinct - agreeing]) / BLOCKS_PER_OBSERVATION
     # P(q > 1/2) under Beta(a, b) is the regularised incomplete beta function I_{1/2}(b, a).
-    return float(special.betainc(1.0 + votes[1], 1.0 + votes[0], 0.5))
+    return float(special.betainc(1.0 + observations[1], 1.0 + observations[0], 0.5))
 
 
 def planar_confidence(
@@ -73,7 +73,7 @@ def planar_confidence(
     Parameters
     ----------
     agreeing, distinct : int
-        Number of agreeing blocks, and of all blocks that vote. Without votes, `chance` has no effect.
+        Number of agreeing blocks, and of all blocks with distinct edges. Without such blocks, `chance` has no effect.
     chance : float
         Probability that as many tiles agree by chance.
     metrics_differ_um : float
@@ -86,7 +86,7 @@ def planar_confidence(
     Returns
     -------
     float
-        Between 0 and 1. At most 0.5 without votes.
+        Between 0 and 1. At most 0.5 without such blocks.
     """
     beyond_chance = 1.0 / (1.0 + chance / CHANCE) if distinct else 1.0
     metrics = 1.0 / (1.0 + (metrics_differ_um / tolerance_um) ** 4)

@@ -1,9 +1,9 @@
 """Choice between transforms of one slide by edges that were held out, and the evidence for the chosen one.
 
-Blocks of edges (`tomostain.register.edge_blocks`) vote. A transform that was fitted to edges is judged on the other
-half of the section: tiles as on a chess board, two folds. A transform that maximises mutual information is judged on
-all. A transform with more freedom is only chosen if it brings the edges closer by more than one standard error of the
-difference, over tiles. So the result is never worse than the start, as far as the edges show it.
+Blocks of edges (`tomostain.register.edge_blocks`) are counted. A transform that was fitted to edges is judged on the
+other half of the section: tiles as on a chess board, two folds. A transform that maximises mutual information is judged
+on all. A transform with more freedom is only chosen if it brings the edges closer by more than one standard error of
+the difference, over tiles. So the result is never worse than the start, as far as the edges show it.
 """
 
 from dataclasses import dataclass
@@ -178,7 +178,7 @@ class PlanarEvidence:
     pixel_um: float = 0.0
 
     @property
-    def votes(self) -> bool:
+    def has_enough_blocks(self) -> bool:
         """Whether enough blocks are distinct to judge the transform."""
         return not np.isnan(self.held_out_um)
 
@@ -188,7 +188,7 @@ class PlanarEvidence:
 
         See `tomostain.register.planar_confidence`.
         """
-        agreeing, distinct = (self.agreeing, self.distinct) if self.votes else (0, 0)
+        agreeing, distinct = (self.agreeing, self.distinct) if self.has_enough_blocks else (0, 0)
         return planar_confidence(
             agreeing,
             distinct,
@@ -201,7 +201,7 @@ class PlanarEvidence:
     @property
     def sure(self) -> bool:
         """Whether the confidence reaches the threshold. Never if too few blocks are distinct to judge the transform."""
-        return self.votes and self.confidence >= self.threshold
+        return self.has_enough_blocks and self.confidence >= self.threshold
 
     def to_dict(self) -> PlanarNumbers:
         """Return rounded numbers for YAML."""
@@ -226,7 +226,7 @@ class PlanarEvidence:
 
     def describe(self) -> str:
         """Return one line for a person."""
-        if not self.votes:
+        if not self.has_enough_blocks:
             return f"{self.distinct} of {self.compared} blocks have distinct edges, too few to judge the transform"
         edges = f"edges agree in {self.agreeing} of {self.distinct} distinct blocks ({self.compared} compared)"
         edges += f", held-out edges within {self.held_out_um:.0f} µm (median)"

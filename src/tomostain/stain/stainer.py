@@ -69,8 +69,8 @@ class Stainer:
 
         Parameters
         ----------
-        ct : array-like, shape (Y, X) or (Z, Y, X), (array, voxel size in µm), or Volume
-            Grey values. An array alone has voxels of `voxel_um`. A size that is stated must be that of the model.
+        ct : array-like, shape (Y, X) or (Z, Y, X), or a volume with its voxel size: a Volume or (array, µm)
+            Grey values. An array alone has voxels of `voxel_um`. The size of a volume must be that of the model.
             NumPy, memory-mapped, Zarr, HDF5 and dask volumes are read one chunk at a time.
         intensity : IntensityReference, "auto" or "normalised"
             Grey values of background and bone. "auto": estimate them from the array. "normalised": the array is

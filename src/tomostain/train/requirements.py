@@ -1,6 +1,7 @@
 """The memory, disk and time that a training needs, estimated before it begins."""
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -82,8 +83,9 @@ def free_device_memory(device: torch.device) -> int | None:
     return free_memory()
 
 
-def free_disk(path: Path) -> int:
+def free_disk(path: str | os.PathLike[str]) -> int:
     """Return the free bytes of the disk of `path`, which need not exist."""
+    path = Path(path)
     folder = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
     return shutil.disk_usage(folder).free
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tomostain.dataset.pair import Pair
-from tomostain.deprecation import renamed_method
+from tomostain.deprecation import renamed, renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import histology_to_network
 from tomostain.integers import to_integers
@@ -214,3 +214,12 @@ class PatchSampler:
         y = jitter_intensity(histology.mul_(2 / WHITE), histology_jitter)
         ids = tuple(self.ids[pair] for pair in pairs)
         return Batch(for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "network_scale": "tomostain.train.windows:network_scale",
+        "patch_at": "tomostain.train.windows:patch_at",
+    },
+)

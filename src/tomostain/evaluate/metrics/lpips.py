@@ -21,6 +21,7 @@ from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.base import RGB, Metric, register_metric
 from tomostain.imaging.network_range import histology_to_network
+from tomostain.io.checksums import sha256
 from tomostain.networks.perceptual import (
     ALEXNET_TAPS,
     MIN_SIDE_PX,
@@ -253,9 +254,7 @@ def features_of_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _verify(path: Path) -> None:
     """Raise unless the file is torchvision's SqueezeNet 1.1."""
-    import pooch
-
-    digest = pooch.file_hash(str(path), alg="sha256")
+    digest = sha256(path)
     if digest != SQUEEZE_SHA256:
         raise InputError(
             f"{path}: SHA-256 is {digest[:12]}…, expected {SQUEEZE_SHA256[:12]}…; "

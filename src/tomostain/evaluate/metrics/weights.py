@@ -1,12 +1,12 @@
 """Weight files of installed packages. Only the files are read; the packages are never imported."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.io.checksums import sha256
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,4 @@ class PackagedFile:
 
 @cache
 def _sha256(file: Path, changed_ns: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(file)

@@ -18,6 +18,7 @@ from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_ar
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
+from tomostain.io.volumes.volume import Volume
 from tomostain.io.volumes.zarr_blosc import BloscCheck
 from tomostain.progress import Progress, silent, track
 
@@ -275,6 +276,8 @@ def open_stained(path: StainedSource, *, voxel_um: SizeUm | None = None) -> Stai
     """
     if isinstance(path, StainedVolume):
         return path
+    if isinstance(path, Volume):
+        raise InputError(f"{path.path}: is a µCT volume, not a stained one; stain it first")
     if (array := split_source(path, voxel_um, "voxel_um")) is not None:
         return StainedVolume.from_array(*array)
     path = Path(path)  # type: ignore[arg-type]  # no array

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError, PlacementWarning
 from tomostain.io.array_source import ArraySource
 from tomostain.io.image_size import check_decoded_size
@@ -313,3 +314,11 @@ def check_size(path: Path, source: Source) -> None:
         raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
     check_pixels(path, source.shape[1:])
     check_decoded_size(path, math.prod(source.shape[1:]), source.dtype.itemsize, None)
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "open_volume": "tomostain.io.volumes.opening:open_volume",
+    },
+)

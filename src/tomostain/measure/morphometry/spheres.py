@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.measure.morphometry.squared_distances import Metric, Squared, lower_envelope
 
 EXACT_UNTIL = 64
@@ -243,3 +244,11 @@ def _reached(member: NDArray[np.bool_], reaches: list[int]) -> Region | None:
             return None
         region.append(slice(low, high))
     return tuple(region)
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "squared_distances": "tomostain.measure.morphometry.squared_distances:squared_distances",
+    },
+)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostain import __version__
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.figures.charts import draw_bars, draw_confusion, draw_histogram, draw_lines
 from tomostain.measure.classes import CLASSES, TITLES
@@ -196,3 +197,12 @@ def _definitions(definitions: Iterable[Definition]) -> ReportSection:
             for each in unique.values()
         ),
     )
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "labels_over": "tomostain.view.report.measure_pictures:labels_over",
+        "reduced_labels": "tomostain.view.report.measure_pictures:reduced_labels",
+    },
+)
