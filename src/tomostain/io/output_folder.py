@@ -42,7 +42,7 @@ _OTHERS = (
     ".zip",
     ".gz",
 )
-# Files that stand in every folder of one kind: a Zarr, a dataset, a pair, a model, a run, or a classifier.
+# Each folder of a Zarr, dataset, pair, model, run or classifier contains one of these files.
 _MARKERS = (
     *("zarr.json", ".zgroup", ".zarray", "dataset.yaml", "pair.yaml"),
     *("model.yaml", "run.yaml", "classifier.yaml"),
@@ -176,7 +176,7 @@ def source_paths(*sources: object) -> list[Path]:
 
 
 def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that an output is no input, contains none, and lies in none of which it would become a part.
+    """Check that an output is not an input, does not contain one, and does not become a part of one.
 
     An output may lie in a folder of slices or of specimens, but not in a Zarr, dataset, pair, model or run; and a TIFF
     may not lie in a folder of slices, because it would be read as one of them.
