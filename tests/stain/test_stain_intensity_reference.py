@@ -71,7 +71,7 @@ def test_without_bone_the_histogram_is_there_to_choose_by(tmp_path):
     write_stack(tmp_path / "air", np.random.default_rng(0).normal(size=(3, 90, 90)).astype(np.float32), voxel_um=5.0)
     picture = tmp_path / "levels.png"
     with pytest.raises(
-        InputError, match=r"air: no bone is brighter than the.*`bone`.*; the histogram is in .*levels.png"
+        InputError, match=r"air: no bone is brighter than the.*`intensity`.*; the histogram is in .*levels.png"
     ):
         find_reference(open_volume(tmp_path / "air"), "auto", "air", picture)
     assert np.std(np.asarray(Image.open(picture))) > 5

@@ -36,6 +36,10 @@ def as_options(message: str, command: TyperCommand | None) -> str:
     'set --voxel-um 5, or the key other'
     >>> as_options("add `overwrite=True`, or `baselines=False`", command)
     'add --overwrite, or --no-baselines'
+    >>> @app.command()
+    ... def grey(background: float = 0, bone: float = 0): ...
+    >>> as_options("check `intensity`", typer.main.get_command(app).commands["grey"])
+    'check --background and --bone'
     """
     options = _options(command)
 
