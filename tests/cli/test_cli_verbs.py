@@ -30,7 +30,7 @@ def test_help_keeps_the_order_of_the_workflow():
 
 def test_the_page_how_to_add_a_verb_is_true(tmp_path, monkeypatch, capsys, volume):
     """One file, the one that the page lists, is enough."""
-    files = re.findall(r"^- `(src/.*)`$", PAGE, re.MULTILINE)
+    files = re.findall(r"^\| `(src/[^`]+)` \|", PAGE, re.MULTILINE)
     assert files == ["src/tomostain/cli/count.py"]
     (tmp_path / "count.py").write_text(VERB, encoding="utf-8")
     monkeypatch.setattr(tomostain.cli, "__path__", [*tomostain.cli.__path__, str(tmp_path)])

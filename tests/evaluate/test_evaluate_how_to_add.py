@@ -63,19 +63,6 @@ def test_the_metrics_of_other_scopes_on_the_page(added, inputs):
     assert base.REGISTRY["change_along_z"].compute(volume, volume) == 1
 
 
-def test_the_files_that_the_page_names_exist():
-    text = PAGE.read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:src|docs|tests)/[\w/.-]+)`", text))
-    assert named == {
-        "src/tomostain/evaluate/metrics/mae.py",
-        "src/tomostain/evaluate/metrics/__init__.py",
-        "docs/reference/metrics.md",
-    }
-    root = PAGE.parents[2]
-    assert all((root / name).is_file() for name in named - {"src/tomostain/evaluate/metrics/mae.py"})
-    assert (root / "src/tomostain/evaluate/metrics").is_dir()
-
-
 def test_an_unknown_metric_is_refused_before_anything_is_stained(inputs, tmp_path):
     models, dataset = inputs
     with pytest.raises(InputError, match="metric 'lacunas': unknown; did you mean 'lacunae'"):

@@ -53,7 +53,7 @@ def module(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> types.
 
 def test_the_page_names_one_file_in_the_package_of_readers() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    files = re.findall(r"^- `(src/[^`]+)`$", text, re.MULTILINE)
+    files = re.findall(r"^\| `(src/[^`]+)` \|", text, re.MULTILINE)
     assert files == ["src/tomostain/io/volumes/xyz.py"]
     assert (ROOT / files[0]).parent == Path(tomostain.io.volumes.__file__).parent
 
