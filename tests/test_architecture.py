@@ -29,7 +29,7 @@ def test_the_picture_has_the_imports_of_the_code():
 
 def test_the_walks_name_code_that_exists():
     text = (ROOT / "docs" / "contributing" / "architecture.md").read_text(encoding="utf-8")
-    names = set(re.findall(r"`(tomostain(?:\.\w+)+)`", text.partition("## The walk of a volume")[2]))
+    names = set(re.findall(r"`(tomostain(?:\.\w+)+)`", text.partition("## How `stain` processes a volume")[2]))
     assert len(names) > 20
     missing = []
     for name in sorted(names):

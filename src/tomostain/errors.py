@@ -1,4 +1,4 @@
-"""Errors that the user can correct: one line that names the thing, its value and the way out."""
+"""Errors that the user can correct: one line that names the parameter or file, its value and what to do."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -41,7 +41,7 @@ RECIPES = {
 
 
 def aside(drawn, real, mask, start):
-    """Stand in for `align`, which moves nothing before the network has learnt: move a pixel."""
+    """Replace `align`, which moves nothing before the network has learned: move a pixel."""
     place = start.double().clone()
     place[:, 2] += torch.stack([1 + drawn.double().mean(), real.double().mean() - 1])
     return place

@@ -132,7 +132,7 @@ def test_the_model_folder_is_the_last_generator(whole, tmp_path):
         export_model(run, tmp_path / "none", which="best-nothing")
 
 
-def test_two_colours_are_learnt(dataset, tmp_path):
+def test_two_colours_are_learned(dataset, tmp_path):
     # Without normalisation: a patch of one colour is the same as one of the other to an instance norm.
     network = {"name": "resnet", "width": 8, "blocks": 1, "norm": "none"}
     recipe = toy_recipe(terms={"l1": 1}, generator=network, learning_rate=0.005, augment={"jitter": 0})

@@ -117,7 +117,7 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
         ({"augment": {"jiter": 0}}, r"unknown key 'augment\.jiter'; did you mean 'jitter'"),
         ({"terms": {"pixelwize": 1}}, "unknown term 'pixelwize'; did you mean 'pixelwise'"),
         ({"terms": {"l1": -1}}, "term 'l1' has the weight -1"),
-        ({"terms": {"l1": 0}}, "nothing would be learnt"),
+        ({"terms": {"l1": 0}}, "nothing would be learned"),
         ({"terms": {"conditional_adversarial": 1, "cycle": 1}}, "conditional_adversarial has no reverse direction"),
         ({"generator": {"name": "resnet", "widht": 2}}, "unknown key 'widht'; did you mean 'width'"),
         ({"generator": {"name": "patch"}}, "a generator cannot be a 'patch'"),

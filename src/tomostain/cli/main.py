@@ -80,7 +80,7 @@ def root(
 
     The usual way: prepare pairs of µCT and histology, train on them, evaluate, stain whole volumes.
     To see all steps on synthetic specimens:  tomostain demo
-    To see where the current folder stands in this pipeline:  tomostain
+    To show which stages the current folder contains:  tomostain
 
     Options before the verb apply to every verb, for example:  tomostain --log-file run.log stain MODEL INPUT OUT
     """

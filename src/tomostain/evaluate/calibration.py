@@ -1,4 +1,4 @@
-"""Calibration of uncertainty maps: is the error of a stained image larger where its uncertainty is?"""
+"""Calibration of uncertainty maps: how well the uncertainty of a stained image predicts its error."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Folders and films that this software writes: how they are recognised, and whether they are whole."""
+"""Folders and films that this software writes: how they are recognised, and whether they are complete."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

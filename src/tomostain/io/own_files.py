@@ -1,4 +1,4 @@
-"""Whether tomostain wrote a file, by what the file says of itself."""
+"""Whether tomostain wrote a file, according to the content of the file."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and WebP: opened by Pillow, without its cut of 16-bit colours to 8 bits."""
+"""PNG, JPEG, BMP and WebP: opened by Pillow, without its conversion of 16-bit colours to 8 bits."""
 
 import struct
 import threading

@@ -88,7 +88,7 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 
 def _check_chain(tif: tifffile.TiffFile) -> None:
-    """Follow the offsets of the pages and raise if they lead back: tifffile would follow a longer circle for ever."""
+    """Follow the offsets of the pages and raise if they form a cycle, which tifffile would follow without end."""
     layout, file = tif.tiff, tif.filehandle
     visited: set[int] = set()
     file.seek(layout.offsetsize if layout.is_bigtiff else 4)

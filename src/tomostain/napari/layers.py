@@ -1,4 +1,4 @@
-"""What the layers of the plugin show, and where it is stored: the link between napari's layers and our volumes."""
+"""What the layers of the plugin show, and where it is stored: the link of napari's layers to volumes of tomostain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

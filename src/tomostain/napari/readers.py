@@ -34,12 +34,12 @@ UNCERTAINTY_COLOURMAP = Colormap(
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return a function that reads a path, or None if it is none of ours (the interface of npe2).
+    """Return a function that reads a path, or None if tomostain does not read it (the interface of npe2).
 
     Parameters
     ----------
     path : str or sequence of str
-        A file or a folder. Several paths that are to be stacked are none of ours.
+        A file or a folder. Several paths that are to be stacked are not read.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def read_path(path: str | Sequence[str]) -> list[LayerData]:
     Raises
     ------
     InputError
-        If it cannot be read, or is none of ours.
+        If it cannot be read, or is not a file of tomostain.
     """
     if not isinstance(path, str) and len(path) == 1:
         path = path[0]
@@ -71,7 +71,7 @@ def read_path(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def reader_of(path: Path) -> Read | None:
-    """Return the function that reads a file or folder, or None if it is none of ours."""
+    """Return the function that reads a file or folder, or None if tomostain does not read it."""
     if not path.is_dir():
         if path.name in _MARKERS and path.is_file():
             return lambda file: _MARKERS[file.name](file.parent)
@@ -253,7 +253,7 @@ _MARKERS: Mapping[str, Read] = {
     "specimen.yaml": read_specimen,
     "measure.yaml": read_measurement,
 }
-"""The file that marks a folder of ours, and its reader."""
+"""The file that marks a folder of tomostain, and its reader."""
 
 
 def _mask_options(source: LayerSource, name: str, **options: object) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def stain_image_request(request: StainRequest) -> Path:
 
 
 def _way_out(source: Path) -> str:
-    """Return the way out if a file of several slices was taken for one image, otherwise nothing."""
+    """Return what to do if a file of several slices was taken for one image, otherwise nothing."""
     reader = None if ending_of(source) in PILLOW_SUFFIXES else find_reader(source)
     try:
         several = reader is not None and reader.source(source, None).shape[0] > 1

@@ -1,7 +1,7 @@
 """Leave out pairs that do not correspond: their correlation with the output of the generator is exceptionally low.
 
-A wrong section, a damaged slide or a failed registration cannot be learnt and disturbs the training. Once the generator
-is roughly trained, its output for such a pair correlates less with the histology than that of the other pairs.
+A wrong section, a damaged slide or a failed registration cannot be learned and disturbs the training. Once the
+generator is roughly trained, its output for such a pair correlates less with the histology than that of other pairs.
 
 The idea is that of RegiStain (github.com/liyuzhu1998/Autopsy-Virtual-Staining), which leaves out what lies below
 mean - 2 σ. Several bad pairs lower the mean and raise σ, so that this limit finds none from 20 % of bad pairs on. The

@@ -162,7 +162,7 @@ class Recipe(Config):
             if weight < 0:
                 raise ValueError(f"term '{name}' has the weight {weight:g}; weights are 0 or more")
         if not self.active:
-            raise ValueError("no term has a weight above 0; nothing would be learnt")
+            raise ValueError("no term has a weight above 0; nothing would be learned")
         return self
 
     @model_validator(mode="after")

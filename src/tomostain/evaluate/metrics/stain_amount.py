@@ -1,4 +1,4 @@
-"""The amount of stain, tile by tile: does the stained image have much stain where the real image has?
+"""The amount of stain, tile by tile: its correlation between the stained and the real image.
 
 The optical density of a stained section is the sum over its stains of amount times colour (Beer-Lambert law). The
 colours of two stains are estimated from the real images (Macenko et al. 2009, doi:10.1109/ISBI.2009.5193250), and the

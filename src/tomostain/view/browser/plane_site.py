@@ -1,4 +1,4 @@
-"""The content of the plane view: its layers, what the page must know of them, and tiles as pictures."""
+"""The content of the plane view: its layers, their description for the page, and tiles as pictures."""
 
 import io
 from collections.abc import Mapping, Sequence
