@@ -2,6 +2,7 @@
 `test_networks_cuda_layers`, accepts more than its compiler.
 """
 
+import inspect
 import os
 
 import pytest
@@ -16,6 +17,8 @@ from triton.compiler import ASTSource  # noqa: E402
 
 from tomostain.networks.kernels.cuda import channel_programs, forward_programs, gradient_programs, narrow_programs  # noqa: E402
 
+# Triton 3.2, which comes with torch 2.6, names the argument otherwise.
+CONSTANTS = "constexprs" if "constexprs" in inspect.signature(ASTSource).parameters else "constants"
 HOPPER = GPUTarget("cuda", 90, 32)
 BLOCK = {"BLOCK_P": 32, "BLOCK_C": 64}
 NORM = {"NORM": True, "PADDED": True, "PLAIN": False, "SLOPE": 0.0, "UP": 1}
@@ -62,5 +65,6 @@ def test_a_program_compiles_for_a_hopper_gpu(name, dtype, tmp_path, monkeypatch)
         else:
             types[argument] = "i32"
     known = {argument: value for argument, value in known.items() if argument in types}
-    compiled = triton.compile(ASTSource(fn=program, signature=types, constexprs=known), target=HOPPER)
+    source = ASTSource(fn=program, signature=types, **{CONSTANTS: known})
+    compiled = triton.compile(source, target=HOPPER)
     assert len(compiled.asm["cubin"]) > 1000

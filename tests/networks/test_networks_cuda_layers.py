@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tomostain.networks.kernels.cuda.plan import LayerPlan
 from tomostain.networks.layers import ChannelNorm
 from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
+EARLY = find_spec("triton") is not None and version("triton").startswith("3.2")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by the first test of this file, with TRITON_INTERPRET=1")
 
@@ -36,6 +38,7 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by the first test 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which comes with torch for CUDA")
 @pytest.mark.skipif(INTERPRETED, reason="this is the run that it starts")
+@pytest.mark.skipif(EARLY, reason="the interpreter of Triton 3.2 lacks a type of one bit")
 def test_the_tests_of_this_file_pass_in_tritons_interpreter():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]

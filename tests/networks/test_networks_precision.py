@@ -9,6 +9,7 @@ from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model, 
 from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import open_stained, write_stack
+from tomostain.networks import precision as precisions
 from tomostain.networks.kernels import put_channels_last
 from tomostain.networks.kernels.instance_norm import PixelwiseInstanceNorm2d
 from tomostain.networks.precision import resolve_precision, with_precision
@@ -22,7 +23,7 @@ ROUNDING = {"bfloat16": 2**-8, "float16": 2**-11}
 
 
 def capable(monkeypatch, **able):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
 
 
 def patches(count=2, side=48):
@@ -110,3 +111,11 @@ def test_auto_is_float16_on_gpus_that_compute_it_faster(monkeypatch, capability,
     assert resolve_precision("auto", torch.device("cuda")) == expected
     assert resolve_precision("float16", torch.device("cuda")) == "float16"
     assert resolve_precision("auto", CPU) == "float32"
+
+
+def test_the_capabilities_of_a_cpu_are_known_to_torch_without_a_table_of_them(monkeypatch):
+    # torch 2.6. Later versions have these functions too, but they read the table.
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for name, value in {"amx_fp16": False, "amx_tile": True, "avx512_bf16": True}.items():
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda value=value: value)
+    assert precisions._cpu_capabilities() == {"amx_fp16": False, "amx_bf16": True, "avx512_bf16": True}

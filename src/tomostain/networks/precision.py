@@ -5,7 +5,8 @@ bits in float16, to 8 in bfloat16. For the effect on the image see docs/explanat
 """
 
 import warnings
-from typing import Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -18,6 +19,13 @@ N = TypeVar("N", bound=nn.Module)
 Precision = Literal["float32", "bfloat16", "float16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
 """A precision, or "auto": float16 on a GPU with tensor cores (Volta or newer), float32 elsewhere."""
+
+# torch 2.6 names them in this way. Every CPU with AMX tiles multiplies bfloat16 with them.
+_EARLY_CAPABILITIES = {
+    "amx_fp16": "_is_amx_fp16_supported",
+    "amx_bf16": "_is_amx_tile_supported",
+    "avx512_bf16": "_is_avx512_bf16_supported",
+}
 
 CHANNELS_LAST_ON_GPU = True
 """Whether networks in half precision compute with channels last on a GPU."""
@@ -67,7 +75,7 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
     if device.type != "cpu":
         network = network.to(getattr(torch, precision))
         return _channels_last(network) if CHANNELS_LAST_ON_GPU else network
-    capabilities = torch.cpu.get_capabilities()
+    capabilities = _cpu_capabilities()
     if precision == "float16" and not capabilities.get("amx_fp16"):
         raise InputError(
             "precision float16: this CPU has no instructions for it; use precision bfloat16 or float32, or a GPU",
@@ -80,6 +88,17 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
             stacklevel=2,
         )
     return put_channels_last(network.to(getattr(torch, precision)))
+
+
+def _cpu_capabilities() -> Mapping[str, Any]:
+    """Return which instructions the CPU has, under the names of `torch.cpu.get_capabilities`.
+
+    torch 2.6 does not have that function. It states the same in several private ones.
+    """
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
+        return capabilities
+    return {name: bool(getattr(torch.cpu, function, bool)()) for name, function in _EARLY_CAPABILITIES.items()}
 
 
 def _channels_last(network: N) -> N:
