@@ -1,8 +1,14 @@
 """Public names that moved to another module keep their older place, with a warning."""
 
 import importlib
+from pathlib import Path
 
 import pytest
+
+from tomostain.figures.row import captioned_row
+from tomostain.paths import StrPath
+
+SRC = Path(__file__).parents[1] / "src" / "tomostain"
 
 MOVED = {
     "tomostain.dataset.pair": ("save_exclude",),
@@ -25,3 +31,31 @@ def test_a_moved_name_works_with_a_warning(module: str, name: str) -> None:
     assert value is not None
     with pytest.raises(AttributeError):
         getattr(importlib.import_module(module), f"{name}_that_never_was")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "measure.labelling",
+        "view.browser.plane_layers",
+        "view.exchange.options",
+        "view.exchange.sample",
+        "view.export.formats",
+        "view.qupath.export",
+        "view.sections",
+    ],
+)
+def test_the_type_of_a_path_has_one_definition(module: str) -> None:
+    with pytest.warns(DeprecationWarning, match=r"PathLike is now tomostain\.paths\.StrPath"):
+        assert importlib.import_module(f"tomostain.{module}").PathLike == StrPath
+
+
+def test_no_module_writes_the_type_of_a_path_again() -> None:
+    written = [str(path) for path in SRC.rglob("*.py") if "str | os.PathLike[" in path.read_text(encoding="utf-8")]
+    assert written == [str(SRC / "paths.py")]
+
+
+@pytest.mark.parametrize("module", ["tomostain.evaluate", "tomostain.evaluate.figures"])
+def test_a_row_of_images_has_one_name(module: str) -> None:
+    with pytest.warns(DeprecationWarning, match=r"side_by_side is now (tomostain\.figures\.row\.)?captioned_row"):
+        assert importlib.import_module(module).side_by_side is captioned_row

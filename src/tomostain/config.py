@@ -1,7 +1,6 @@
 """Base class of the configurations: one frozen, validated model per stage, read from and written to YAML."""
 
 import difflib
-import os
 import re
 import stat
 from collections.abc import Hashable, Iterable, Mapping
@@ -12,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 
 MAX_BYTES = 16 * 2**20
 """Maximum size of a YAML file. A dataset with 10,000 pairs has about 3 MB."""
@@ -59,7 +59,7 @@ class Config(BaseModel):
             raise InputError(f"{source}: {_explain(error, cls)}") from None
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
+    def from_yaml(cls, path: StrPath) -> Self:
         """Read and validate a YAML file. Errors name the file."""
         return cls.from_dict(read_yaml(path), source=str(path))
 
@@ -68,7 +68,7 @@ class Config(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_yaml(path: StrPath) -> dict[str, Any]:
     """Read a YAML file that contains a mapping.
 
     Raises

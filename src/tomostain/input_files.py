@@ -1,11 +1,15 @@
-"""Checks of input files that need no file library: pipes and devices, and the separator of a CSV table."""
+"""Checks of input files that need no file library: pipes and devices, and the cells of a CSV table."""
 
+import codecs
+import csv
+import io
 import os
 import re
 import stat
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -15,7 +19,7 @@ _KINDS = {
 }
 
 
-def refuse_special_file(path: str | os.PathLike[str]) -> None:
+def refuse_special_file(path: StrPath) -> None:
     """Raise if a path is a pipe, socket or device; a path that does not exist is left to the caller.
 
     Raises
@@ -38,7 +42,7 @@ def refuse_special_file(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{path}: is {_KINDS[kind]}, not a file; save the data to a file first")
 
 
-def check_is_folder(path: str | os.PathLike[str], expected: str) -> None:
+def check_is_folder(path: StrPath, expected: str) -> None:
     """Raise unless a path is a folder; the message says whether nothing or a file is there, and what is expected.
 
     Raises
@@ -58,7 +62,7 @@ def check_is_folder(path: str | os.PathLike[str], expected: str) -> None:
     raise InputError(f"{path}: {'is a file, not a folder' if is_there(path) else 'no such folder'}; {expected}")
 
 
-def is_there(path: str | os.PathLike[str]) -> bool:
+def is_there(path: StrPath) -> bool:
     """Return whether an optional file is there. A broken link is: to read it gives an error, to ignore it would not."""
     return Path(path).is_symlink() or Path(path).exists()
 
@@ -77,6 +81,31 @@ def is_folder_entry(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def csv_cells(data: bytes, errors: str = "strict") -> tuple[str, list[tuple[int, list[str]]]]:
+    r"""Return the separator of a CSV table, and its rows: the line where each ends, counted from 1, and its cells.
+
+    Parameters
+    ----------
+    data : bytes
+        UTF-8, with or without a mark at its start, or the UTF-16 of Excel.
+    errors : str
+        What to do with bytes that are not text, as in ``bytes.decode``.
+
+    Raises
+    ------
+    UnicodeDecodeError, csv.Error
+
+    Examples
+    --------
+    >>> csv_cells(b"sep=;\nid; weeks\nA;4\n")
+    (';', [(2, ['id', 'weeks']), (3, ['A', '4'])])
+    """
+    text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig", errors)
+    first, delimiter = csv_dialect(text)
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, delimiter=delimiter)
+    return delimiter, [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader][first:]
 
 
 def csv_dialect(text: str) -> tuple[int, str]:

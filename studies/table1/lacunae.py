@@ -25,9 +25,9 @@ from studies.table1.tissue import labels_of, model_stainer
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.evaluate.baselines import raw_ct
-from tomostain.evaluate.figures import side_by_side
 from tomostain.evaluate.intervals import median_interval, paired_difference
 from tomostain.evaluate.metrics.lacunae import Detection, detect_lacunae, lacuna_regions
+from tomostain.figures.row import captioned_row
 from tomostain.integers import to_integers
 from tomostain.io import write_image
 from tomostain.train import load_recipe
@@ -98,7 +98,7 @@ def overview(pair: Pair, stained: dict[str, RGB], searched: dict[str, NDArray[np
             for region, colour in (("degradation layer", (255, 0, 0)), ("bone", (0, 120, 0))):
                 spots = detect_lacunae(image, pair.voxel_um, searched[region])
                 large[name] = circled(large[name], 3 * spots + 1, colour, 15)
-    return side_by_side(large)
+    return captioned_row(large)
 
 
 def main() -> None:

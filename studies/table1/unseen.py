@@ -23,7 +23,7 @@ from studies.table1.tissue import labels_of
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.calibration import PATCH_PX, error_of, uncertainty_maps
-from tomostain.evaluate.figures import side_by_side
+from tomostain.figures.row import captioned_row
 from tomostain.integers import to_integers
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
@@ -134,7 +134,9 @@ def main() -> None:
         print(f"{material}: disagreement and error in grey levels\n\n{table(records, material)}\n")
         write_text(options.out / "figures" / f"unseen-{material}.json", json.dumps(records), overwrite=True)
         pair_id = next(record["pair"] for record in records if record["implant"] == material)
-        write_image(options.out / "figures" / f"unseen-{material}.png", side_by_side(pictures[pair_id]), overwrite=True)
+        write_image(
+            options.out / "figures" / f"unseen-{material}.png", captioned_row(pictures[pair_id]), overwrite=True
+        )
 
 
 if __name__ == "__main__":

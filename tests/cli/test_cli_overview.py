@@ -117,6 +117,12 @@ def test_the_dataset_that_a_run_records_is_evaluated(tmp_path):
     assert next_line(tmp_path / "here") == "tomostain evaluate run DATASET evaluation"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_a_table_of_a_spreadsheet_is_found(tmp_path, encoding):
+    (tmp_path / "table.csv").write_text("specimen; volume; slide\nä;a.h5;a.svs\n;;\n", encoding=encoding)
+    assert [(item.kind, item.note) for item in look_at(tmp_path).items] == [("table", "with 1 specimen")]
+
+
 def test_separators_in_quotes_of_a_table_are_not_counted(tmp_path):
     (tmp_path / "a.csv").write_text('specimen,volume,slide,"notes; a; b; c; d"\nrat,v,s,\n', encoding="utf-8")
     assert [(item.kind, item.note) for item in look_at(tmp_path).items] == [("table", "with 1 specimen")]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tomostain.evaluate import Summary, Table, difference_image, draw_boxplots, side_by_side
+from tomostain.evaluate import Summary, Table, captioned_row, difference_image, draw_boxplots
 
 NAN = math.nan
 RECORDS = [
@@ -102,10 +102,10 @@ def test_boxplots_leave_infinite_values_out():
     assert draw_boxplots(records, Table.from_records(records)).std() > 0
 
 
-def test_pictures_stand_side_by_side_below_their_captions():
+def test_pictures_are_in_a_row_below_their_captions():
     red, blue = np.zeros((10, 30, 3), np.uint8), np.zeros((10, 20, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
-    sheet = side_by_side({"a long caption that does not fit": red, "b": blue})
+    sheet = captioned_row({"a long caption that does not fit": red, "b": blue})
     assert sheet.shape == (32, 54, 3)
     assert (sheet[22:, :30] == (255, 0, 0)).all()
     assert (sheet[22:, 34:] == (0, 0, 255)).all()

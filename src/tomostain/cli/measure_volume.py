@@ -46,6 +46,7 @@ def measure_one_volume(context: typer.Context, stained: Path | None, inputs: Inp
 def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run: MeasureRun) -> str:
     """Check the inputs; return what would be done, its size and time."""
     from tomostain.io import open_stained, open_volume
+    from tomostain.io.metadata.units import format_sides
     from tomostain.measure.label_files import check_grid, open_labels
     from tomostain.measure.result_files import check_output
 
@@ -62,7 +63,7 @@ def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run:
     if inputs.ct is not None and ct is not None:
         check_grid(inputs.ct, ct, measured)
     voxels = measured.shape[0] * measured.shape[1] * measured.shape[2]
-    size, side = (" x ".join(f"{value:g}" for value in each) for each in (measured.shape, measured.voxel_um))
+    size, side = (format_sides(each) for each in (measured.shape, measured.voxel_um))
     disk = voxels * (9 if run.config.maps else 1) / 1e9
     minutes = voxels / 1e6 * _SECONDS_PER_MEGAVOXEL * (1 + len(ensemble)) / 60
     return (

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tomostain.input_files import csv_dialect
+from tomostain.input_files import csv_cells
+from tomostain.paths import StrPath
 
 Kind = Literal[
     "table", "pair", "dataset", "run", "unfinished run", "model", "evaluation", "stained volume", "measures", "demo"
@@ -129,7 +130,7 @@ class Contents:
         return _quoted(found) if found else "DATASET"
 
 
-def overview(folder: str | os.PathLike[str] = ".") -> str:
+def overview(folder: StrPath = ".") -> str:
     """Return the pipeline, what `folder` holds of it, and the next command.
 
     Parameters
@@ -201,14 +202,12 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
 
 def _table(path: Path, name: str) -> Iterator[Item]:
     """Yield a table of specimens, if the CSV file is one."""
-    text = _text(path).lstrip("\ufeff")
-    first, delimiter = csv_dialect(text)
     try:
-        rows = list(csv.reader(text.splitlines()[first:], delimiter=delimiter))
+        _, rows = csv_cells(_bytes(path), errors="replace")
     except csv.Error:
         return
-    if rows and {cell.strip() for cell in rows[0]} >= _TABLE_COLUMNS:
-        count = sum(any(cell.strip() for cell in row) for row in rows[1:])
+    if rows and _TABLE_COLUMNS.issubset(rows[0][1]):
+        count = sum(any(cells) for _, cells in rows[1:])
         yield Item("table", name, f"with {count} {'specimen' if count == 1 else 'specimens'}")
 
 
@@ -269,12 +268,17 @@ def _is_finished(folder: Path) -> str:
 
 def _text(path: Path) -> str:
     """Return a small text file; an empty text if it cannot be read."""
+    return _bytes(path).decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def _bytes(path: Path) -> bytes:
+    """Return the content of a small file; nothing if it cannot be read."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return ""
-        return path.read_text(encoding="utf-8", errors="replace")
+            return b""
+        return path.read_bytes()
     except (OSError, ValueError):
-        return ""
+        return b""
 
 
 def _names(folder: Path) -> list[str]:

@@ -59,6 +59,7 @@ def resample(
     from tomostain.imaging.resampling import resampling_of
     from tomostain.interrupts import listen_for_interrupt
     from tomostain.io import open_volume
+    from tomostain.io.metadata.units import format_sides
 
     source = open_volume(
         existing(volume, "volume"),
@@ -70,7 +71,7 @@ def resample(
     assert size is not None
     options = ResampleOptions(size, cast("Interpolation", result.interpolation), result.overwrite)
     resampling = resampling_of(source, size, options.interpolation)
-    shape, voxel = (" x ".join(f"{value:g}" for value in values) for values in (resampling.shape, size))
+    shape, voxel = (format_sides(values) for values in (resampling.shape, size))
     typer.echo(f"volume: {volume}: {source.describe()}")
     typer.echo(f"result: {shape} voxels of {voxel} µm (z, y, x), {source.dtype}")
     if result.dry_run:

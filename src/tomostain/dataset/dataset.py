@@ -1,6 +1,5 @@
 """The dataset on disk: `dataset.yaml` and `pairs/<id>/`, read pair by pair."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from tomostain.config import read_yaml
 from tomostain.dataset.pair import Pair, check_id, load_pair
 from tomostain.errors import InputError
 from tomostain.input_files import is_there
+from tomostain.paths import StrPath
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Dataset:
         return Split(tuple(i for i in self.ids if i not in held_out), validation, self.test)
 
 
-def load_dataset(path: str | os.PathLike[str]) -> Dataset:
+def load_dataset(path: StrPath) -> Dataset:
     """Read `dataset.yaml`. The images are read later, pair by pair.
 
     Parameters

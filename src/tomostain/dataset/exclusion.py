@@ -1,6 +1,5 @@
 """The region of a pair that a person excluded, as `exclude.tif`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tomostain.errors import InputError
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, refuse_existing
 from tomostain.io.images import read_mask
+from tomostain.paths import StrPath
 
 
 def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -40,7 +40,7 @@ def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | No
     return drawn
 
 
-def save_exclude(folder: str | os.PathLike[str], exclude: NDArray[np.bool_], *, overwrite: bool = False) -> Path:
+def save_exclude(folder: StrPath, exclude: NDArray[np.bool_], *, overwrite: bool = False) -> Path:
     """Write the exclusion of a pair, which a person drew, as `exclude.tif`: 255 where it excludes.
 
     Parameters

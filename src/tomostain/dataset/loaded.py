@@ -13,8 +13,9 @@ from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
+from tomostain.paths import StrPath
 
-PairSource: TypeAlias = str | os.PathLike[str] | Dataset | Sequence[Pair]
+PairSource: TypeAlias = StrPath | Dataset | Sequence[Pair]
 """A dataset folder, a loaded dataset, or pairs in memory."""
 
 

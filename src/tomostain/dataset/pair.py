@@ -1,6 +1,5 @@
 """A pair: one µCT section and its histology on one grid, with a correspondence mask; and its folder on disk."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from tomostain.errors import InputError
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, write_text
 from tomostain.io.images import read_mask
+from tomostain.paths import StrPath
 from tomostain.tiling.slice_context import middle_slices
 
 SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
@@ -132,7 +132,7 @@ def check_id(name: str) -> str:
 
 def save_pair(
     pair: Pair,
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     *,
     details: Mapping[str, Any] | None = None,
     exclude: NDArray[np.bool_] | None = None,
@@ -183,7 +183,7 @@ def save_pair(
     return folder
 
 
-def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
+def load_pair(folder: StrPath, ct_slices: int = 1) -> Pair:
     """Read the folder of a pair.
 
     Sizes and types are checked in the headers of the files before memory is allocated.
@@ -234,7 +234,7 @@ def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
     )
 
 
-def pair_shape(folder: str | os.PathLike[str]) -> tuple[int, int]:
+def pair_shape(folder: StrPath) -> tuple[int, int]:
     """Return rows and columns of a pair, from the header of its `ct.tif`.
 
     Raises

@@ -1,6 +1,5 @@
 """New datasets, in a folder or in memory: pair by pair. Exclusions that the user drew are never overwritten."""
 
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from tomostain.errors import InputError
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.outputs import FolderKind, check_output
+from tomostain.paths import StrPath
 
 _DATASET = FolderKind(
     "dataset",
@@ -220,11 +220,11 @@ class DatasetWriter(DatasetBuilder):
 
 @contextmanager
 def new_dataset(
-    out: str | os.PathLike[str] | None,
+    out: StrPath | None,
     ids: Sequence[str],
     *,
     overwrite: bool = False,
-    sources: Iterable[str | os.PathLike[str]] = (),
+    sources: Iterable[StrPath] = (),
 ) -> Iterator[DatasetBuilder]:
     """Yield a builder. The dataset appears at `out` when the block ends without an error.
 
@@ -268,9 +268,7 @@ def _check_finished(builder: DatasetBuilder) -> None:
         raise RuntimeError("the dataset was not finished: call DatasetBuilder.finish")
 
 
-def check_dataset_output(
-    out: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]] = (), *, overwrite: bool = False
-) -> bool:
+def check_dataset_output(out: StrPath, sources: Iterable[StrPath] = (), *, overwrite: bool = False) -> bool:
     """Check the folder of a dataset before anything is read; see `tomostain.io.outputs.check_output`."""
     return check_output(out, _DATASET, sources, overwrite=overwrite)
 
@@ -283,7 +281,7 @@ def _check_exclusions(out: Path, ids: Sequence[str]) -> None:
 
 
 def save_dataset(
-    out: str | os.PathLike[str],
+    out: StrPath,
     pairs: Iterable[Pair] | Dataset,
     *,
     test: Sequence[str] = (),

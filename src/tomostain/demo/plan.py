@@ -7,6 +7,7 @@ import numpy as np
 from tomostain.demo.config import DemoConfig
 from tomostain.demo.stages import plan_stages
 from tomostain.errors import InputError
+from tomostain.io.metadata.units import format_sides
 from tomostain.io.output_folder import output_folder
 
 SETTINGS = "demo.yaml"
@@ -38,7 +39,7 @@ def describe_plan(out: Path, config: DemoConfig) -> list[str]:
     check_folder(out, config)
     stages = plan_stages(config)
     voxels = int(np.prod(config.shape))
-    size = " x ".join(map(str, config.shape))
+    size = format_sides(config.shape)
     names = ("specimens", "dataset-registration", "dataset", "run/model", "stained.ome.zarr", "report.html")
     done = [name for name in names if (out / name).exists()]
     lines = [f"stage {number} of {len(stages)}, {stage.name}: {stage.doing}" for number, stage in enumerate(stages, 1)]

@@ -3,7 +3,6 @@
 Every stage leaves files and is skipped if they are complete, so a second run continues.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tomostain.evaluate import Table
 from tomostain.installation import available_cores
 from tomostain.io import open_stained
 from tomostain.io.atomic import write_text
+from tomostain.paths import StrPath
 from tomostain.phantom import PhantomConfig, write_study
 from tomostain.prepare import PrepareConfig, prepare_specimens
 from tomostain.prepare.specimens import find_sections, registration_folder
@@ -70,7 +70,7 @@ class DemoResult:
 
 
 def run_demo(
-    out: str | os.PathLike[str],
+    out: StrPath,
     config: DemoConfig | None = None,
     *,
     device: str = "auto",

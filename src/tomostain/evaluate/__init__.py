@@ -1,8 +1,9 @@
 """Evaluate models: metrics on patches, images, sets and volumes, baselines, tables and figures (paper section 2.10)."""
 
+from tomostain.deprecation import renamed
 from tomostain.evaluate.baselines import ColourLookup, MeanImage, fit_baselines, raw_ct
 from tomostain.evaluate.config import EvaluateConfig
-from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
+from tomostain.evaluate.figures import difference_image, draw_boxplots
 from tomostain.evaluate.metrics import (
     ImageSample,
     Metric,
@@ -27,6 +28,7 @@ from tomostain.evaluate.metrics.stripes import Stripes, draw_stripes, stripe_ind
 from tomostain.evaluate.result_files import write_results
 from tomostain.evaluate.run import compare, evaluate, evaluate_models
 from tomostain.evaluate.table import Summary, Table, summarise
+from tomostain.figures.row import captioned_row
 
 __all__ = [
     "ColourLookup",
@@ -41,6 +43,7 @@ __all__ = [
     "Table",
     "available_metrics",
     "background_colour",
+    "captioned_row",
     "compare",
     "difference_image",
     "draw_boxplots",
@@ -58,9 +61,10 @@ __all__ = [
     "raw_ct",
     "register_metric",
     "select_metrics",
-    "side_by_side",
     "ssim",
     "stripe_index",
     "summarise",
     "write_results",
 ]
+
+__getattr__ = renamed(__name__, {"side_by_side": "captioned_row"})

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tomostain.deprecation import renamed
 from tomostain.evaluate.metrics.base import RGB
 from tomostain.evaluate.table import Table
 from tomostain.figures.canvas import figure_to_rgb, new_figure
-from tomostain.figures.row import captioned_row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-side_by_side = captioned_row
+__getattr__ = renamed(__name__, {"side_by_side": "tomostain.figures.row:captioned_row"})
 
 
 def draw_boxplots(records: "Iterable[Mapping[str, float | int | str]] | pd.DataFrame", table: Table) -> RGB:

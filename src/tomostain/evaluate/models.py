@@ -14,10 +14,11 @@ from tomostain.evaluate.calibration import check_uncertainty_options
 from tomostain.evaluate.config import EvaluateConfig, Split
 from tomostain.io.models import REVERSE, SPEC, Model
 from tomostain.models import PREFIX, find_model, model_name, suggest_builtin
+from tomostain.paths import StrPath
 from tomostain.stain import Translator, load_translator
 from tomostain.stain.request import LoadedModel
 
-ModelLike: TypeAlias = str | os.PathLike[str] | Translator | LoadedModel | Model
+ModelLike: TypeAlias = StrPath | Translator | LoadedModel | Model
 """A model folder, a run that has one, ``builtin:NAME``, a loaded model, or a model in memory."""
 DatasetLike: TypeAlias = PairSource
 """A dataset folder, a loaded dataset, or pairs in memory."""
@@ -108,7 +109,7 @@ def open_dataset(source: DatasetLike) -> Dataset:
     return LoadedDataset.from_pairs(pairs, test=[pair.id for pair in pairs])
 
 
-def name_models(runs: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
+def name_models(runs: Iterable[StrPath]) -> dict[str, Path]:
     """Find the model folder of each run or model, and name it after the run.
 
     Raises

@@ -20,6 +20,7 @@ from tomostain.evaluate.table import Table
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.models import find_model
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def evaluate_models(
 def evaluate(
     model_or_run: ModelLike,
     dataset: DatasetLike,
-    out: str | os.PathLike[str],
+    out: StrPath,
     *,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -140,7 +141,7 @@ def evaluate(
 
 
 def compare(
-    out: str | os.PathLike[str],
+    out: StrPath,
     runs: Iterable[ModelLike] | Mapping[str, ModelLike],
     dataset: DatasetLike,
     *,

@@ -1,7 +1,6 @@
 """Writing a resampled volume, as OME-Zarr or as a folder of TIFF slices."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tomostain.io.ome_zarr.create import check_zarr_output
 from tomostain.io.output_folder import ending_of
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.io.own_files import is_own_tiff
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, ShouldStop, never, silent
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class ResampleOptions:
 
 
 def resample_file(
-    volume: Volume | str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    volume: Volume | StrPath,
+    out: StrPath,
     options: ResampleOptions,
     *,
     progress: Progress = silent,

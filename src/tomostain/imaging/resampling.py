@@ -6,7 +6,6 @@ of the ratio of the voxel sizes over 1, in input voxels. The volume is continued
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,10 +17,11 @@ from scipy import sparse
 
 from tomostain.errors import InputError
 from tomostain.integers import to_integers
-from tomostain.io.metadata.units import check_voxel_um
+from tomostain.io.metadata.units import check_voxel_um, format_sides
 from tomostain.io.volumes.missing import merged
 from tomostain.io.volumes.opening import open_volume
 from tomostain.io.volumes.volume import Volume
+from tomostain.paths import StrPath
 
 Interpolation = Literal["linear", "cubic"]
 Triple = tuple[float, float, float]
@@ -217,7 +217,7 @@ class _Window:
 
 
 def resample_volume(
-    volume: Volume | str | os.PathLike[str],
+    volume: Volume | StrPath,
     target_um: float | Sequence[float],
     *,
     interpolation: Interpolation = "linear",
@@ -258,7 +258,7 @@ def resample_volume(
     """
     volume = volume if isinstance(volume, Volume) else open_volume(volume)
     resampling = resampling_of(volume, target_um, interpolation)
-    sizes = " x ".join(f"{size:g}" for size in volume.voxel_um)
+    sizes = format_sides(volume.voxel_um)
     slices: Any = ResampledSlices(volume, resampling)
     placement = None if volume.placement is None else volume.placement.moved(resampling.origin_um)
     resampled = Volume.from_array(slices, resampling.target_um, str(volume.path), placement=placement)

@@ -1,7 +1,6 @@
 """What a file or folder is, and whether it is complete and undamaged."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
 from tomostain.inspection.results import find_result
+from tomostain.io.metadata.units import format_sides
 from tomostain.models import builtin_folder, is_builtin, suggest_builtin
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Inspection:
 
 
 def check_path(
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     voxel_um: float | Sequence[float] | None = None,
     pixel_um: float | None = None,
@@ -210,7 +211,7 @@ def _stained(path: Path, progress: Progress) -> Inspection:
     from tomostain.io import check_stained, open_stained
 
     stained = open_stained(path)
-    size = f"{_times(stained.shape)} voxels of {_times(stained.voxel_um)} µm (z, y, x)"
+    size = f"{format_sides(stained.shape)} voxels of {format_sides(stained.voxel_um)} µm (z, y, x)"
     kind = "uncertainty volume" if "doubt" in stained.provenance else "stained volume"
     if (path / ".zgroup").is_file():
         size += ", OME-Zarr 0.4"
@@ -270,15 +271,13 @@ def _read_all(volume: "Volume", progress: Progress) -> str:
 
 def _slide(slide: "Slide") -> Inspection:
     """Read the finest level of a slide that is not too large, and state which it is."""
-    summary = f"{_times(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)"
+    summary = f"{format_sides(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)"
     small = (number for number, (shape, _) in enumerate(slide.levels) if math.prod(shape) * 3 <= _MAX_SLIDE_BYTES)
     index = next(small, None)
     if index is None:
         return Inspection(slide.path, "slide", summary, ("checked: the header only; every level is too large to read",))
     slide.read(slide.levels[index][1])
-    state = f"level {index} was read ({_times(slide.levels[index][0])} px); finer levels are too large and were not"
+    state = (
+        f"level {index} was read ({format_sides(slide.levels[index][0])} px); finer levels are too large and were not"
+    )
     return Inspection(slide.path, "slide", summary, (state if index else "all pixels were read",))
-
-
-def _times(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

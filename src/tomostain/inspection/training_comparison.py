@@ -1,12 +1,12 @@
 """Whether the training data of a model cover µCT volumes."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
     from tomostain.ood import VolumeReport
@@ -48,8 +48,8 @@ class TrainingComparison:
 
 
 def compare_with_training(
-    model: str | os.PathLike[str],
-    volumes: Iterable[str | os.PathLike[str]],
+    model: StrPath,
+    volumes: Iterable[StrPath],
     *,
     voxel_um: float | Sequence[float] | None = None,
     dataset: str | None = None,
@@ -119,9 +119,7 @@ class OpenKeywords(TypedDict, total=False):
     allow_missing: bool
 
 
-def check_against(
-    model: str | os.PathLike[str], volumes: Iterable[str | os.PathLike[str]], **options: Unpack[OpenKeywords]
-) -> Iterator[str]:
+def check_against(model: StrPath, volumes: Iterable[StrPath], **options: Unpack[OpenKeywords]) -> Iterator[str]:
     """Yield the summaries of `compare_with_training`, one line for each volume."""
     for comparison in compare_with_training(model, volumes, **options):
         yield comparison.summary

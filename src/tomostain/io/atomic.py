@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.io.locks import NO_LOCK, acquire, describe_holder, holder_of, release_file
+from tomostain.paths import StrPath
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 # How the names of temporary files and folders begin.
@@ -33,7 +34,7 @@ _cleaned: set[Path] = set()
 """Folders in which this process has removed leftovers before writing a file."""
 
 
-def refuse_existing(path: str | os.PathLike[str], overwrite: bool, what: str = "output") -> None:
+def refuse_existing(path: StrPath, overwrite: bool, what: str = "output") -> None:
     """Raise if `path` exists and may not be replaced.
 
     Raises
@@ -49,9 +50,7 @@ def refuse_existing(path: str | os.PathLike[str], overwrite: bool, what: str = "
 
 
 @contextmanager
-def atomic_file(
-    path: str | os.PathLike[str], overwrite: bool = True, *, refuse_changed: bool = False
-) -> Iterator[Path]:
+def atomic_file(path: StrPath, overwrite: bool = True, *, refuse_changed: bool = False) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it to `path` if the block ends without an error.
 
     The temporary name keeps the suffixes of `path`, because many writers choose the format by them.
@@ -90,7 +89,7 @@ def atomic_file(
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: StrPath, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; rename it to `path` if the block ends without an error.
 
     With `overwrite`, the folder that exists at the start is removed when the new one is complete. It is not replaced if
@@ -227,7 +226,7 @@ def _temporary_name(name: str) -> str:
     return prefix + name
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+def remove_leftovers(folder: StrPath) -> None:
     """Remove the partial files and folders that killed processes left in a folder.
 
     A folder that such a process had moved away, but not replaced yet, gets its name back. Where the file system has no

@@ -12,6 +12,7 @@ from tomostain.io.model_spec import CARD, PICTURE, SPEC, SUMS, ModelSpec
 from tomostain.io.models import CHECKED, MODEL_FOLDER, load_model
 from tomostain.io.outputs import check_output
 from tomostain.models import PREFIX, builtin_folder, builtin_names, find_model, is_builtin
+from tomostain.paths import StrPath
 
 _FILES = (*CHECKED, CARD, PICTURE, SUMS)
 
@@ -79,7 +80,7 @@ def list_models() -> list[BuiltinModel]:
     return models
 
 
-def read_model_card(model: str | os.PathLike[str]) -> str:
+def read_model_card(model: StrPath) -> str:
     """Return the card of a model: the text of its ``README.md`` (Markdown).
 
     Parameters
@@ -99,7 +100,7 @@ def read_model_card(model: str | os.PathLike[str]) -> str:
     return card.read_text(encoding="utf-8", errors="replace")  # people may edit it
 
 
-def describe_model(model: str | os.PathLike[str]) -> dict[str, object]:
+def describe_model(model: StrPath) -> dict[str, object]:
     """Return the content of ``model.yaml``, and the text of the card under the key ``card``.
 
     Parameters and errors as `read_model_card`.
@@ -108,7 +109,7 @@ def describe_model(model: str | os.PathLike[str]) -> dict[str, object]:
     return spec.model_dump(mode="json") | {"card": read_model_card(model)}
 
 
-def copy_model(model: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def copy_model(model: StrPath, out: StrPath, *, overwrite: bool = False) -> Path:
     """Copy a model folder, after a check of its checksums.
 
     Parameters
@@ -140,7 +141,7 @@ def copy_model(model: str | os.PathLike[str], out: str | os.PathLike[str], *, ov
     return Path(out)
 
 
-def _folder(model: str | os.PathLike[str]) -> Path:
+def _folder(model: StrPath) -> Path:
     """Return the folder of a model; a name without ``builtin:`` is a built-in model unless a folder has it."""
     name = os.fspath(model)
     if is_builtin(name) or (name in builtin_names() and not Path(name).exists()):

@@ -1,18 +1,18 @@
 """SHA-256 checksums of files, and lists of them as ``sha256sum --check`` reads them."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
+from tomostain.paths import StrPath
 
 _DIGITS = 64
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
+def sha256(path: StrPath) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits. The file is read in parts.
 
     Examples
@@ -37,7 +37,7 @@ def format_sums(sums: Mapping[str, str]) -> str:
     return "".join(f"{digits}  {name}\n" for name, digits in sums.items())
 
 
-def read_sums(path: str | os.PathLike[str], remedy: str = "restore the file or remove it") -> dict[str, str]:
+def read_sums(path: StrPath, remedy: str = "restore the file or remove it") -> dict[str, str]:
     """Read a list of checksums.
 
     Parameters

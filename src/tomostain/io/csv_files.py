@@ -1,9 +1,7 @@
 """Small CSV tables with a header line. Larger tables with calculations use pandas."""
 
-import codecs
 import csv
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomostain.errors import InputError
-from tomostain.input_files import csv_dialect, refuse_special_file
+from tomostain.input_files import csv_cells, refuse_special_file
 from tomostain.io.atomic import atomic_file
+from tomostain.paths import StrPath
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class CsvTable:
         return text.replace(",", ".") if is_number else text
 
 
-def read_csv(path: str | os.PathLike[str]) -> CsvTable:
+def read_csv(path: StrPath) -> CsvTable:
     """Read a CSV table: UTF-8, or the UTF-16 of Excel; cells between commas, semicolons or tabs.
 
     Raises
@@ -53,11 +52,7 @@ def read_csv(path: str | os.PathLike[str]) -> CsvTable:
     """
     refuse_special_file(path)
     try:
-        data = Path(path).read_bytes()
-        text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
-        first, delimiter = csv_dialect(text)
-        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, delimiter=delimiter)
-        table = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader][first:]
+        delimiter, table = csv_cells(Path(path).read_bytes())
     except UnicodeDecodeError:
         raise InputError(f"{path}: cannot be read as a CSV table (not text in UTF-8); save it as 'CSV UTF-8'") from None
     except (OSError, csv.Error) as error:
@@ -102,14 +97,14 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, li
 
 
 def write_csv(
-    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, line_end: str = "\n"
+    path: StrPath, columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, line_end: str = "\n"
 ) -> None:
     """Write a CSV file completely or not at all; see `csv_text`."""
     with atomic_file(Path(path)) as temporary:
         temporary.write_bytes(csv_text(columns, rows, line_end=line_end).encode())
 
 
-def append_csv(path: str | os.PathLike[str], columns: Sequence[str], row: Mapping[str, object]) -> None:
+def append_csv(path: StrPath, columns: Sequence[str], row: Mapping[str, object]) -> None:
     """Append one row to a CSV file with these columns."""
     with Path(path).open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, columns, lineterminator="\n").writerow(row)

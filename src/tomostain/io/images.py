@@ -1,6 +1,5 @@
 """Single images and folders of slices: PNG, JPEG, TIFF and the medical formats in; PNG and TIFF out."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from tomostain.io.picture import Picture, grey_dtype
 from tomostain.io.pillow_images import PILLOW_SUFFIXES, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES
 from tomostain.io.tiff_images import read_tiff_picture
+from tomostain.paths import StrPath
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".nii", ".nii.gz")
 _STACK = FolderKind("folder of TIFF slices of tomostain", r"[^/]+\.tiff?", is_own=is_own_tiff)
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
+def read_image(path: StrPath) -> NDArray[Any]:
     """Read one image.
 
     Parameters
@@ -49,7 +49,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     return read_picture(path).image()
 
 
-def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_rgb(path: StrPath) -> NDArray[np.uint8]:
     """Read one image as histology.
 
     Returns
@@ -65,7 +65,7 @@ def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return read_picture(path).rgb()
 
 
-def read_grey(path: str | os.PathLike[str]) -> NDArray[Any]:
+def read_grey(path: StrPath) -> NDArray[Any]:
     """Read one image as µCT.
 
     Returns
@@ -81,7 +81,7 @@ def read_grey(path: str | os.PathLike[str]) -> NDArray[Any]:
     return read_picture(path).grey()
 
 
-def read_mask(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
+def read_mask(path: StrPath) -> NDArray[np.bool_]:
     """Read a mask that a person drew or a program wrote.
 
     Returns
@@ -102,7 +102,7 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
     return mask
 
 
-def read_picture(path: str | os.PathLike[str]) -> Picture:
+def read_picture(path: StrPath) -> Picture:
     """Read one image in its declared colour model, before it is reduced to grey values, RGB or a mask.
 
     Raises
@@ -170,7 +170,7 @@ def _read_itk_image(path: Path) -> NDArray[Any]:
 
 
 def write_image(
-    path: str | os.PathLike[str],
+    path: StrPath,
     array: NDArray[Any],
     *,
     pixel_um: float | Sequence[float] | None = None,
@@ -243,7 +243,7 @@ def _write_tiff(path: Path, array: NDArray[Any], **options: Any) -> None:
 
 
 def write_stack(
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     slices: Iterable[NDArray[Any]],
     *,
     stem: str = "slice",

@@ -15,6 +15,7 @@ import filelock
 
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 
 # The errors of file systems that have no locks. The work is then done as if there were no other process.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -24,7 +25,7 @@ __getattr__ = renamed(__name__, {"claim": "lock", "Presence": "SharedLock", "nob
 
 
 @contextmanager
-def lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[bool]:
+def lock(path: StrPath, *, wait: bool = False) -> Iterator[bool]:
     """Hold an exclusive lock for the length of a block.
 
     Parameters
@@ -99,7 +100,7 @@ class SharedLock:
 
     _descriptor = NO_LOCK
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: StrPath) -> None:
         path = Path(path)
         self._path = path.with_name(f"{path.stem}-{uuid.uuid4().hex[:12]}{path.suffix}")
         descriptor = acquire(self._path, wait=False)
@@ -119,7 +120,7 @@ class SharedLock:
     __del__ = release
 
 
-def is_unlocked(path: str | os.PathLike[str]) -> bool:
+def is_unlocked(path: StrPath) -> bool:
     """Return whether no process holds a `SharedLock` of this path; True as well if the file system has no locks."""
     path = Path(path)
     for file in path.parent.glob(f"{path.stem}*{path.suffix}"):

@@ -5,7 +5,6 @@ folder are ignored.
 """
 
 import hashlib
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ from tomostain.io.model_spec import (
 )
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.models import find_model, suggest_builtin
+from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ class ModelExtras:
 
 @renamed_parameters(seen="training_reference")
 def save_model(
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     spec: ModelSpec,
     generator_state: "Mapping[str, Tensor]",
     reverse_state: "Mapping[str, Tensor] | None" = None,
@@ -188,7 +188,7 @@ def save_model(
         (temporary / SUMS).write_text(format_sums(sums), encoding="utf-8")
 
 
-def load_model(folder: str | os.PathLike[str]) -> Model:
+def load_model(folder: StrPath) -> Model:
     """Read a model folder and verify its checksums.
 
     Parameters

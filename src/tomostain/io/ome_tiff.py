@@ -1,7 +1,6 @@
 """Single images as tiled, pyramidal OME-TIFF: colour or grey values, with pixel size, channel name and position."""
 
 import hashlib
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomostain.io.atomic import atomic_file
 from tomostain.io.metadata.units import check_length_um
+from tomostain.paths import StrPath
 
 _MAX_CLASSIC_BYTES = 3_500_000_000
 """Larger images are written as BigTIFF: positions in a classic TIFF have 32 bits."""
@@ -51,7 +51,7 @@ class OmeImage:
 
 
 def write_ome_tiff(
-    path: str | os.PathLike[str],
+    path: StrPath,
     image: NDArray[Any],
     pixel_um: float,
     about: OmeImage | None = None,

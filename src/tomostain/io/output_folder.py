@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import refuse_existing
+from tomostain.paths import StrPath
 
 _IMAGES = (
     ".ome.tif",
@@ -51,7 +52,7 @@ ENDINGS = (*_IMAGES, *_VOLUMES, *_OTHERS, ".npy", ".npz", ".safetensors")
 """Endings of names that state a format. Any other dot belongs to the name, as in ``rat_5.3um``."""
 
 
-def ending_of(path: str | os.PathLike[str]) -> str:
+def ending_of(path: StrPath) -> str:
     """Return the ending of a name that states a format, in lower case; empty if it has none.
 
     Examples
@@ -63,7 +64,7 @@ def ending_of(path: str | os.PathLike[str]) -> str:
     return max((each for each in ENDINGS if name.endswith(each) and name != each), key=len, default="")
 
 
-def base_name(path: str | os.PathLike[str]) -> str:
+def base_name(path: StrPath) -> str:
     """Return the name of a file or folder without the ending that states its format.
 
     Examples
@@ -75,7 +76,7 @@ def base_name(path: str | os.PathLike[str]) -> str:
     return name.removesuffix(name[len(name) - len(ending_of(path)) :]) if ending_of(path) else name
 
 
-def check_folder_name(path: str | os.PathLike[str], kind: str, *, is_zarr: bool = False) -> None:
+def check_folder_name(path: StrPath, kind: str, *, is_zarr: bool = False) -> None:
     """Check that the name of a new folder is not that of a file.
 
     Parameters
@@ -107,7 +108,7 @@ def check_folder_name(path: str | os.PathLike[str], kind: str, *, is_zarr: bool 
 
 
 def output_folder(
-    path: str | os.PathLike[str],
+    path: StrPath,
     kind: str,
     marker: str,
     *,
@@ -175,7 +176,7 @@ def source_paths(*sources: object) -> list[Path]:
     return [path for path in paths if isinstance(path, Path)]
 
 
-def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iterable[str | os.PathLike[str]]) -> None:
+def check_sources_outside(path: StrPath, kind: str, sources: Iterable[StrPath]) -> None:
     """Check that an output is not an input, does not contain one, and does not become a part of one.
 
     An output may lie in a folder of slices or of specimens, but not in a Zarr, dataset, pair, model or run; and a TIFF
@@ -222,7 +223,7 @@ def _is_slice(out: Path) -> bool:
     return out.suffix.lower() in (".tif", ".tiff")
 
 
-def check_contents(path: str | os.PathLike[str], kind: str, is_known: Callable[[str], bool]) -> None:
+def check_contents(path: StrPath, kind: str, is_known: Callable[[str], bool]) -> None:
     """Check that replacing a folder would not delete files of the user.
 
     Parameters
@@ -247,9 +248,9 @@ def check_contents(path: str | os.PathLike[str], kind: str, is_known: Callable[[
 
 
 def check_replaceable(
-    path: str | os.PathLike[str],
+    path: StrPath,
     kind: str,
-    sources: Iterable[str | os.PathLike[str]],
+    sources: Iterable[StrPath],
     is_known: Callable[[str], bool],
 ) -> None:
     """Check that replacing a folder would delete neither the input nor files of the user.

@@ -14,8 +14,7 @@ from tomostain.errors import InputError
 from tomostain.io.atomic import IGNORED_NAMES, TEMPORARY, refuse_existing
 from tomostain.io.output_folder import check_folder_name, check_sources_outside, ending_of
 from tomostain.io.own_files import is_own_file
-
-StrPath = str | os.PathLike[str]
+from tomostain.paths import StrPath
 
 
 @dataclass(frozen=True)

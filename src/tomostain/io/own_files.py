@@ -1,8 +1,9 @@
 """Whether tomostain wrote a file, according to the content of the file."""
 
-import os
 import re
 from pathlib import Path
+
+from tomostain.paths import StrPath
 
 SOFTWARE = "tomostain"
 _HEAD = 1 << 16
@@ -10,7 +11,7 @@ _OWN_OME = re.compile(rb'UUID="urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-5')
 _SIGNATURES = {".gif": b"GIF8", ".zip": b"PK", ".html": b"<!DOCTYPE html>"}
 
 
-def is_own_file(path: str | os.PathLike[str], ending: str) -> bool:
+def is_own_file(path: StrPath, ending: str) -> bool:
     """Return whether tomostain wrote a file.
 
     TIFF, PNG, NRRD and VTI hold a mark. Films, packages and pages of older versions hold none: there, the file must

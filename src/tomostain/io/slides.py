@@ -1,6 +1,5 @@
 """Whole-slide images: read at a suitable level of their pyramid, and written as pyramidal OME-TIFF."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
 from tomostain.io.tiff_images import check_brightfield, check_level_size, main_image, read_level
 from tomostain.io.tiff_model import page_model
 from tomostain.memory import check_memory
+from tomostain.paths import StrPath
 
 Level = tuple[tuple[int, int], float]
 _OPENSLIDE_ONLY = (".svs", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm")
@@ -109,7 +109,7 @@ class Slide:
         return rgb, pixel_um
 
 
-SlideSource: TypeAlias = str | os.PathLike[str] | Slide | ArrayLike | tuple[ArrayLike, float]
+SlideSource: TypeAlias = StrPath | Slide | ArrayLike | tuple[ArrayLike, float]
 """A path, an open slide, an array, or (array, pixel_um)."""
 
 
@@ -243,9 +243,7 @@ def _scanner(path: Path) -> bool:
     return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
 
 
-def write_slide(
-    path: str | os.PathLike[str], rgb: NDArray[np.uint8], pixel_um: float, *, overwrite: bool = False
-) -> None:
+def write_slide(path: StrPath, rgb: NDArray[np.uint8], pixel_um: float, *, overwrite: bool = False) -> None:
     """Write a slide as tiled, pyramidal OME-TIFF (lossless) with its pixel size.
 
     Parameters

@@ -1,7 +1,6 @@
 """The implant before implantation, from the options of a measurement."""
 
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from tomostain.measure.morphometry.initial_geometry import (
     given_geometry,
 )
 from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
+from tomostain.paths import StrPath
 
 _MAX_VALUES = 300
 """Values that are listed of the labels of the new implant: more than there are tissue classes."""
@@ -122,7 +122,7 @@ def fitted_implant(labels: LabelSource, known: KnownImplant | None, config: Meas
     return implant_of_region(labels, read, max_bytes=config.max_bytes)
 
 
-def open_initial(path: str | os.PathLike[str], like: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> LabelSource:
+def open_initial(path: StrPath, like: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> LabelSource:
     """Open the labels of the new implant, or a binary mask of it.
 
     A file that contains metal or degradation layer is a label volume. A file with 0 and one other value, such as 1 or

@@ -1,6 +1,5 @@
 """Label volumes and maps on disk: OME-Zarr that opens next to the stained volume, and label volumes of the user."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,12 @@ from tomostain.errors import InputError
 from tomostain.integers import refuse_not_finite
 from tomostain.io import OmeZarrWriter, Volume, create_ome_zarr, open_volume
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.units import format_sides
 from tomostain.io.ome_zarr.metadata import LabelStyle
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import COLOURS, TITLES, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize, check_classes, refuse_values
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
 SIZE_TOLERANCE = 0.01
@@ -74,7 +75,7 @@ class LabelVolume:
 
 
 def create_labels(
-    path: str | os.PathLike[str],
+    path: StrPath,
     shape: Shape,
     voxel_um: VoxelSize,
     *,
@@ -128,7 +129,7 @@ def create_labels(
 
 
 def write_labels(
-    path: str | os.PathLike[str],
+    path: StrPath,
     source: LabelSource,
     *,
     placement: Placement | None = None,
@@ -155,7 +156,7 @@ def write_labels(
 
 
 def write_map(
-    path: str | os.PathLike[str],
+    path: StrPath,
     read: Callable[[int, int], NDArray[np.floating]],
     grid: VoxelGrid,
     *,
@@ -242,7 +243,7 @@ def open_labels(
     return LabelVolume(volume.path, volume.shape, volume.voxel_um, volume.placement, volume)
 
 
-def check_grid(path: str | os.PathLike[str], volume: VoxelGrid, like: VoxelGrid) -> None:
+def check_grid(path: StrPath, volume: VoxelGrid, like: VoxelGrid) -> None:
     """Raise unless a volume has the shape and the voxel size of another one.
 
     Raises
@@ -252,18 +253,18 @@ def check_grid(path: str | os.PathLike[str], volume: VoxelGrid, like: VoxelGrid)
     """
     if tuple(volume.shape) != tuple(like.shape):
         raise InputError(
-            f"{path}: has {_times(volume.shape)} voxels, but the measured volume has {_times(like.shape)}; "
+            f"{path}: has {format_sides(volume.shape)} voxels, but the measured volume has {format_sides(like.shape)}; "
             "give a volume on the same grid"
         )
     pairs = zip(volume.voxel_um, like.voxel_um, strict=True)
     if any(abs(size - other) > SIZE_TOLERANCE * other for size, other in pairs):
         raise InputError(
-            f"{path}: has voxels of {_times(volume.voxel_um)} µm, but the measured volume has "
-            f"{_times(like.voxel_um)} µm; correct the voxel size, or give a volume on the same grid"
+            f"{path}: has voxels of {format_sides(volume.voxel_um)} µm, but the measured volume has "
+            f"{format_sides(like.voxel_um)} µm; correct the voxel size, or give a volume on the same grid"
         )
 
 
-def check_extent(path: str | os.PathLike[str], volume: VoxelGrid, like: VoxelGrid) -> None:
+def check_extent(path: StrPath, volume: VoxelGrid, like: VoxelGrid) -> None:
     """Raise unless a volume has the extent of another one: along each axis within one of the larger voxels.
 
     Raises
@@ -273,7 +274,7 @@ def check_extent(path: str | os.PathLike[str], volume: VoxelGrid, like: VoxelGri
     """
     sides = np.multiply(volume.shape, volume.voxel_um), np.multiply(like.shape, like.voxel_um)
     if (np.abs(sides[0] - sides[1]) > np.maximum(volume.voxel_um, like.voxel_um) * 1.01).any():
-        extent, other = (_times(tuple(float(side) for side in each)) for each in sides)
+        extent, other = (format_sides(tuple(float(side) for side in each)) for each in sides)
         raise InputError(
             f"{path}: has an extent of {extent} µm, but the other volume one of {other} µm; give the volume that "
             "belongs to it, or correct its voxel size"
@@ -300,7 +301,3 @@ def _as_classes(values: NDArray[Any], source: str) -> Labels:
         return values
     refuse_values(np.setdiff1d(values, [int(each) for each in TissueClass]), source)
     return values.astype(np.uint8)
-
-
-def _times(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

@@ -9,13 +9,14 @@ from typing import TypeAlias, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import StainedVolume, Volume, create_ome_zarr, open_stained, open_volume
 from tomostain.io.array_source import SizeUm
 from tomostain.io.metadata.placement import Placement
-from tomostain.io.metadata.units import check_voxel_um
+from tomostain.io.metadata.units import check_voxel_um, format_sides
 from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
@@ -27,9 +28,11 @@ from tomostain.measure.tissue.classifier import TissueClassifier, Variant
 from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import ClassifyOptions, classify_volume
 from tomostain.measure.working_grid import TOLERANCE, Colours, colours_at, is_finer, scan_at, uncertainty_at
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 
-PathLike = str | os.PathLike[str]
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
+
 DEFAULT_STAIN = "toluidine-blue"
 UncertaintySource: TypeAlias = VolumeSource | StainedVolume
 
@@ -60,13 +63,13 @@ class MeasureSources:
     stained: StainedSource | None = None
     ct: VolumeSource | None = None
     labels: VolumeSource | None = None
-    classifier: PathLike | None = None
+    classifier: StrPath | None = None
     ensemble: Sequence[StainedSource] = ()
     uncertainty: UncertaintySource | None = None
     voxel_um: SizeUm | None = None
 
     @property
-    def paths(self) -> list[PathLike]:
+    def paths(self) -> list[StrPath]:
         """Those that are files or folders."""
         sources = (self.stained, self.ct, self.labels, self.uncertainty, *self.ensemble)
         return [source for source in sources if isinstance(source, str | os.PathLike)]
@@ -77,7 +80,7 @@ class SourceKeywords(TypedDict, total=False):
 
     ct: VolumeSource | None
     labels: VolumeSource | None
-    classifier: PathLike | None
+    classifier: StrPath | None
     ensemble: Sequence[StainedSource]
     uncertainty: UncertaintySource | None
     voxel_um: SizeUm | None
@@ -171,7 +174,7 @@ def open_inputs(sources: MeasureSources) -> MeasureInputs:
 
 
 def select_classifier(
-    inputs: MeasureInputs, config: MeasureConfig, classifier: PathLike | None = None
+    inputs: MeasureInputs, config: MeasureConfig, classifier: StrPath | None = None
 ) -> TissueClassifier:
     """Return the classifier: the given one, or the built-in one for the images that there are and the stain.
 
@@ -234,7 +237,7 @@ def check_classifier_voxels(inputs: MeasureInputs, classifier: TissueClassifier)
     expected = classifier.spec.voxel_um
     sizes = inputs.grid.voxel_um
     if max(abs(size / expected - 1) for size in sizes) > TOLERANCE:
-        stated = " x ".join(f"{size:g}" for size in sizes)
+        stated = format_sides(sizes)
         raise InputError(
             f"the volume has voxels of {stated} µm, and the tissue classifier is for {expected:g} µm; finer volumes "
             "are resampled, coarser ones need a classifier for their voxel size, or `labels`",

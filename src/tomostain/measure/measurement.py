@@ -10,6 +10,7 @@ from pathlib import Path
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io import create_ome_zarr
+from tomostain.io.metadata.units import format_sides
 from tomostain.io.output_folder import base_name
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
@@ -173,7 +174,7 @@ class Measurement:
             volume = getattr(self.inputs, name)
             if volume is not None:
                 facts[name] = str(volume.path)
-        facts["voxel_um"] = " x ".join(f"{size:g}" for size in self.inputs.grid.voxel_um)
+        facts["voxel_um"] = format_sides(self.inputs.grid.voxel_um)
         if self.inputs.ensemble:
             facts["also"] = ", ".join(str(volume.path) for volume in self.inputs.ensemble)
         if self.inputs.uncertainty is not None:

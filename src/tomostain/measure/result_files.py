@@ -5,7 +5,6 @@
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from tomostain.io.csv_files import csv_text, read_csv
 from tomostain.io.output_folder import check_contents, check_sources_outside, output_folder
 from tomostain.measure.measures import Definition
 from tomostain.measure.rows import COLUMNS, MeasureRow, Voxels
+from tomostain.paths import StrPath
 
 SETTINGS = "measure.yaml"
 CSV = "measures.csv"
@@ -37,10 +37,10 @@ _KEY = ("specimen", "source", "measure", "region", "voxels")
 
 
 def begin_output(
-    out: str | os.PathLike[str],
+    out: StrPath,
     config: Config | None = None,
     *,
-    sources: Iterable[str | os.PathLike[str]] = (),
+    sources: Iterable[StrPath] = (),
     overwrite: bool = False,
 ) -> Path:
     """Check and create the folder of a measurement, and write its options to ``measure.yaml``.
@@ -76,9 +76,7 @@ def begin_output(
     return out
 
 
-def check_output(
-    out: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = (), overwrite: bool = False
-) -> Path:
+def check_output(out: StrPath, *, sources: Iterable[StrPath] = (), overwrite: bool = False) -> Path:
     """Check the folder of a measurement as `begin_output` does, and change nothing."""
     out = Path(out)
     check_sources_outside(out, "measurement", sources)
@@ -95,7 +93,7 @@ def _is_known(name: str) -> bool:
 
 
 def write_results(
-    out: str | os.PathLike[str],
+    out: StrPath,
     rows: Sequence[MeasureRow],
     definitions: Iterable[Definition],
     *,
@@ -162,7 +160,7 @@ def results_json(
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_rows(path: str | os.PathLike[str]) -> list[MeasureRow]:
+def read_rows(path: StrPath) -> list[MeasureRow]:
     """Read the measures of a folder, or of its CSV or JSON file.
 
     Parameters

@@ -12,13 +12,13 @@ from tomostain.deprecation import renamed, renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import StainedVolume, open_volume
 from tomostain.io.atomic import temporary_folder
+from tomostain.io.metadata.units import format_sides
 from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import open_labels
 from tomostain.measure.labelling import (
     MeasureSources,
-    PathLike,
     SourceKeywords,
     at_voxel_size,
     check_classifier_voxels,
@@ -33,13 +33,14 @@ from tomostain.measure.result_files import LABELS, begin_output, write_results
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
 from tomostain.measure.volume import VolumeMeasures
 from tomostain.measure.working_grid import Colours
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 
 
 @renamed_parameters(also="ensemble")
 def measure_volume(
     stained: StainedSource | None = None,
-    out: PathLike | None = None,
+    out: StrPath | None = None,
     *,
     config: MeasureConfig | None = None,
     overwrite: bool = False,
@@ -131,7 +132,7 @@ def _measure_to(
     folder = begin_output(out, config, sources=paths, overwrite=overwrite)
     run = Measurement(folder, config, inputs, used, notes, progress)
     if inputs.grid.voxel_um != original_um:
-        sizes = [" x ".join(f"{size:g}" for size in each) for each in (original_um, inputs.grid.voxel_um)]
+        sizes = [format_sides(each) for each in (original_um, inputs.grid.voxel_um)]
         run.notes.append(f"measured at voxels of {sizes[1]} µm, those of the classifier; the volume has {sizes[0]} µm")
     try:
         measured = run.measure()

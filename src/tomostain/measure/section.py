@@ -23,7 +23,7 @@ from tomostain.io.models import Model as StoredModel
 from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.config import MeasureConfig
-from tomostain.measure.labelling import DEFAULT_STAIN, PathLike
+from tomostain.measure.labelling import DEFAULT_STAIN
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.contact import ContactRule
 from tomostain.measure.morphometry.plane import find_plane_implant, plane_measures
@@ -37,6 +37,7 @@ from tomostain.measure.tissue.classifier import TissueClassifier
 from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import classify_image
 from tomostain.measure.virtual_section import RGB, Mask, cut_volume, section_of, stain_pair
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 from tomostain.stain.request import LoadedModel
 from tomostain.stain.stainer import Stainer, load_stainer
@@ -78,9 +79,9 @@ def measure_plane(
 class SectionKeywords(TypedDict, total=False):
     """The fields of `SectionSources` as keyword arguments."""
 
-    model: PathLike | LoadedModel | StoredModel | None
+    model: StrPath | LoadedModel | StoredModel | None
     volume: StainedSource | None
-    classifier: PathLike | None
+    classifier: StrPath | None
     device: str
 
 
@@ -101,9 +102,9 @@ class SectionSources:
         For the model.
     """
 
-    model: PathLike | LoadedModel | StoredModel | None = None
+    model: StrPath | LoadedModel | StoredModel | None = None
     volume: StainedSource | None = None
-    classifier: PathLike | None = None
+    classifier: StrPath | None = None
     device: str = "auto"
 
     def stainer(self) -> Stainer | None:
@@ -132,8 +133,8 @@ class SectionSources:
 
 
 def measure_section(
-    pair: PathLike | Pair,
-    out: PathLike | None = None,
+    pair: StrPath | Pair,
+    out: StrPath | None = None,
     *,
     config: MeasureConfig | None = None,
     overwrite: bool = False,

@@ -16,6 +16,7 @@ from tomostain.measure.config import StudyConfig
 from tomostain.measure.statistics.groups import Comparison, PairEffect, compare_groups, holm
 from tomostain.measure.study_source import StudyInput
 from tomostain.measure.study_table import StudySpecimen, StudyValues, read_study
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class StudyResult:
 
 def measure_study(
     table: StudyInput,
-    out: str | os.PathLike[str] | None = None,
+    out: StrPath | None = None,
     *,
     config: StudyConfig | None = None,
     overwrite: bool = False,

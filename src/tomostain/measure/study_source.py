@@ -15,13 +15,14 @@ from tomostain.measure.result_files import read_rows
 from tomostain.measure.results import MeasureResult, SectionResult
 from tomostain.measure.rows import MeasureRow
 from tomostain.measure.study_settings import Setting, measured_with, settings_of
+from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MEASURES = "measures"
 """The column with the folders or results of measurements."""
-StudyInput: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | Sequence[Mapping[str, object]]"
+StudyInput: TypeAlias = "StrPath | pd.DataFrame | Sequence[Mapping[str, object]]"
 """A CSV file, a DataFrame, or one mapping per specimen."""
 Result: TypeAlias = MeasureResult | SectionResult
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tomostain.config import suggest
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 
 PREFIX = "builtin:"
 ENTRY_POINTS = "tomostain.models"
@@ -14,7 +15,7 @@ FOLDER = Path(__file__).parent
 _SPEC = "model.yaml"
 
 
-def is_builtin(model: str | os.PathLike[str]) -> bool:
+def is_builtin(model: StrPath) -> bool:
     """Return whether a model is given as ``builtin:NAME``.
 
     Examples
@@ -59,7 +60,7 @@ def builtin_folder(name: str) -> Path:
     return folder
 
 
-def find_model(model: str | os.PathLike[str]) -> Path:
+def find_model(model: StrPath) -> Path:
     """Return the model folder of a built-in model or a run; other paths are returned as they are.
 
     Parameters
@@ -84,7 +85,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     return in_run if not (folder / _SPEC).is_file() and (in_run / _SPEC).is_file() else folder
 
 
-def model_name(model: str | os.PathLike[str]) -> str:
+def model_name(model: StrPath) -> str:
     """Return a short name of a model: ``builtin:NAME``, or the name of its folder; for RUN/model that of the run.
 
     Examples
@@ -98,7 +99,7 @@ def model_name(model: str | os.PathLike[str]) -> str:
     return folder.parent.name if folder.name == "model" else folder.name
 
 
-def suggest_builtin(model: str | os.PathLike[str]) -> str:
+def suggest_builtin(model: StrPath) -> str:
     """Return "; did you mean 'builtin:NAME'?" if a path is the name of a built-in model, else an empty string."""
     name = os.fspath(model)
     return f"; did you mean '{PREFIX}{name}'?" if name in builtin_names() else ""

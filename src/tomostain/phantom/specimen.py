@@ -1,6 +1,5 @@
 """Writing of a specimen (µCT volume, slide, truth), and its reconstruction from `specimen.yaml` to the same bits."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from tomostain.geometry.section import Section
 from tomostain.io import Slide, Volume, write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.outputs import FolderKind, check_output
+from tomostain.paths import StrPath
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
 from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.histology import is_tissue, stain_section, to_rgb
@@ -104,7 +104,7 @@ def _images(config: PhantomConfig, progress: Progress) -> tuple[NDArray[np.uint1
 
 
 def write_specimen(
-    config: PhantomConfig, out: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent
+    config: PhantomConfig, out: StrPath, *, overwrite: bool = False, progress: Progress = silent
 ) -> Path:
     """Make a specimen, its µCT volume and its slide, and write them as one folder, completely or not at all.
 
@@ -172,7 +172,7 @@ def _describe(name: str, config: PhantomConfig) -> str:
     return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
-def load_specimen(folder: str | os.PathLike[str]) -> Specimen:
+def load_specimen(folder: StrPath) -> Specimen:
     """Make a specimen again from its `specimen.yaml`, for example to sample it in other planes.
 
     Raises

@@ -1,13 +1,13 @@
 """A study: several specimens in one folder, and the table that `tomostain prepare` reads."""
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tomostain.io.csv_files import write_csv
+from tomostain.paths import StrPath
 from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.specimen import write_specimen
 from tomostain.progress import Progress, silent, track
@@ -17,7 +17,7 @@ COLUMNS = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain"
 
 
 def write_study(
-    out: str | os.PathLike[str],
+    out: StrPath,
     configs: Mapping[str, PhantomConfig],
     *,
     sections: bool = True,

@@ -21,6 +21,7 @@ from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, normalise_ct
 from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.io.images import read_mask
+from tomostain.paths import StrPath
 from tomostain.prepare.aligned_files import (
     AlignedImage,
     AlignedImages,
@@ -98,7 +99,7 @@ def prepare_aligned(
 def prepare_aligned(
     x: AlignedImages,
     y: AlignedImages,
-    out: str | os.PathLike[str],
+    out: StrPath,
     config: AlignedConfig | None = None,
     *,
     overwrite: bool = ...,
@@ -107,7 +108,7 @@ def prepare_aligned(
 def prepare_aligned(
     x: AlignedImages,
     y: AlignedImages,
-    out: str | os.PathLike[str] | None = None,
+    out: StrPath | None = None,
     config: AlignedConfig | None = None,
     *,
     overwrite: bool = False,

@@ -17,12 +17,13 @@ from tomostain.io.interpret import interpret_by_samples
 from tomostain.io.picture import Picture
 from tomostain.io.pillow_images import PILLOW_SUFFIXES
 from tomostain.io.tiff import TIFF_SUFFIXES
+from tomostain.paths import StrPath
 
 # Double ones first: the longest suffix is cut off.
 _SUFFIXES = (".ome.tiff", ".ome.tif", ".nii.gz", *TIFF_SUFFIXES, *PILLOW_SUFFIXES, *ITK_SUFFIXES)
 
 
-AlignedImages: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
+AlignedImages: TypeAlias = StrPath | NDArray[Any] | Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
 """A folder of images or one file; or arrays: one, several, or several by name."""
 AlignedImage: TypeAlias = Path | NDArray[Any]
 """One image: its file, or its pixels."""

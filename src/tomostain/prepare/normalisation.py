@@ -1,6 +1,5 @@
 """Files with the regions or grey values of background and bone that a person chose, for `register` and `prepare`."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from tomostain.dataset.cut_pair import Box
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io.atomic import write_text
+from tomostain.paths import StrPath
 
 FileUse = Literal["register", "prepare"]
 
@@ -43,7 +43,7 @@ class ChosenNormalisation:
 
 
 def write_normalisation(
-    path: str | os.PathLike[str], chosen: ChosenNormalisation, use: FileUse = "register", *, overwrite: bool = False
+    path: StrPath, chosen: ChosenNormalisation, use: FileUse = "register", *, overwrite: bool = False
 ) -> None:
     """Write the choice as a YAML file that is given as `config`.
 

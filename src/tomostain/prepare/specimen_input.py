@@ -15,11 +15,12 @@ from tomostain.geometry.section import Section
 from tomostain.io import Slide, Volume, open_slide, open_volume
 from tomostain.io.slides import SlideSource
 from tomostain.io.volumes.volume import VolumeSource
+from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
     from tomostain.register.registration import Registration
 
-SectionSource: TypeAlias = "Section | Registration | str | os.PathLike[str]"
+SectionSource: TypeAlias = "Section | Registration | StrPath"
 """The position of a slide: a section, the result of a registration, or a YAML file."""
 
 
@@ -76,7 +77,7 @@ class SpecimenInput:
     implant: str = "unknown"
     weeks: int | None = None
     stain: str = "unknown"
-    exclude: NDArray[Any] | str | os.PathLike[str] | None = None
+    exclude: NDArray[Any] | StrPath | None = None
     rois: Rois = field(default_factory=Rois)
 
     @property

@@ -23,6 +23,7 @@ from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.images import read_mask
+from tomostain.paths import StrPath
 from tomostain.prepare.config import PrepareConfig, registration_options
 from tomostain.prepare.in_memory import named_specimens, none_registered, register_inputs, warn_of_left_out
 from tomostain.prepare.specimen_input import NamedSpecimen, Rois, SpecimenInput, read_section
@@ -32,7 +33,7 @@ from tomostain.progress import Progress, silent, track
 
 __all__ = ["PrepareConfig", "Rois", "SpecimenInput", "described_volumes", "prepare_specimens", "registration_folder"]
 
-SpecimenTable: TypeAlias = str | os.PathLike[str] | Sequence[SpecimenInput]
+SpecimenTable: TypeAlias = StrPath | Sequence[SpecimenInput]
 """The CSV table of a study, or its specimens."""
 
 
@@ -49,7 +50,7 @@ def prepare_specimens(
 @overload
 def prepare_specimens(
     table: SpecimenTable,
-    out: str | os.PathLike[str],
+    out: StrPath,
     config: PrepareConfig | None = None,
     *,
     overwrite: bool = ...,
@@ -58,7 +59,7 @@ def prepare_specimens(
 ) -> Dataset: ...
 def prepare_specimens(
     table: SpecimenTable,
-    out: str | os.PathLike[str] | None = None,
+    out: StrPath | None = None,
     config: PrepareConfig | None = None,
     *,
     overwrite: bool = False,
@@ -142,7 +143,7 @@ def _add_pairs(
 
 
 @contextmanager
-def _registrations(out: str | os.PathLike[str] | None) -> Iterator[Path]:
+def _registrations(out: StrPath | None) -> Iterator[Path]:
     """Yield the folder of the registrations: next to the dataset, or a temporary one."""
     if out is not None:
         yield registration_folder(Path(out))

@@ -1,6 +1,5 @@
 """Registration in Python: of arrays, opened files or paths, with or without writing the pair."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ import torch
 from tomostain.io import open_slide, open_volume
 from tomostain.io.slides import SlideSource
 from tomostain.io.volumes.volume import VolumeSource
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.files import register_opened
@@ -24,7 +24,7 @@ def register_slide(
     slide: AnySlide,
     config: RegisterConfig | None = None,
     *,
-    pair_out: str | os.PathLike[str] | None = None,
+    pair_out: StrPath | None = None,
     hint: Hint = Hint(),
     device: str | torch.device = "auto",
     progress: Progress = silent,

@@ -1,6 +1,5 @@
 """Registration of files: the folder of a pair, or of candidates if the pose is uncertain."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.io import Slide, Volume
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.hints import Hint
@@ -40,9 +40,9 @@ class FileOptions(TypedDict, total=False):
 
 
 def register_files(
-    volume_path: str | os.PathLike[str],
-    slide_path: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    volume_path: StrPath,
+    slide_path: StrPath,
+    out: StrPath,
     config: RegisterConfig | None = None,
     *,
     progress: Progress = silent,

@@ -1,6 +1,5 @@
 """Hints for registration: a start pose, matching points, or an axis."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tomostain.errors import InputError
 from tomostain.geometry.section import Section, plane_in_box
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.csv_files import read_csv, write_csv
+from tomostain.paths import StrPath
 
 COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
 
@@ -57,7 +57,7 @@ class Hint:
         return {"pose": {"from": self.source or "start", "refined": self.refine}}
 
 
-def read_section(path: str | os.PathLike[str]) -> Section:
+def read_section(path: StrPath) -> Section:
     """Read a pose from a `pair.yaml`, the YAML of a candidate, or the `section.yaml` of a phantom."""
     path = Path(path)
     return Section.from_dict(read_yaml(path), source=str(path))
@@ -84,7 +84,7 @@ def check_start(start: Section, shape: Sequence[int], voxel_um: Sequence[float])
         )
 
 
-def read_landmarks(path: str | os.PathLike[str]) -> Section:
+def read_landmarks(path: StrPath) -> Section:
     """Fit a section to matching points.
 
     Parameters
@@ -105,7 +105,7 @@ def read_landmarks(path: str | os.PathLike[str]) -> Section:
     return fit_section(*read_landmark_points(path), str(path))
 
 
-def read_landmark_points(path: str | os.PathLike[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def read_landmark_points(path: StrPath) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read the points of a table; see `read_landmarks`.
 
     Returns
@@ -187,7 +187,7 @@ def landmark_errors_um(
 
 
 def write_landmarks(
-    path: str | os.PathLike[str],
+    path: StrPath,
     slide_um: NDArray[np.float64],
     volume_um: NDArray[np.float64],
     *,

@@ -1,13 +1,13 @@
 """Fingerprints of the inputs of a registration, to notice that files or sizes have changed since."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 
 from tomostain.io import Slide, Volume
+from tomostain.paths import StrPath
 
 # Bytes of a slide file that are read at its beginning and at its end.
 _BYTES = 1 << 20
@@ -55,7 +55,7 @@ def fingerprint(volume: Volume, slide: Slide) -> Inputs:
     }
 
 
-def digest(path: str | os.PathLike[str]) -> str:
+def digest(path: StrPath) -> str:
     """Return the SHA-256 (64 digits) of the length of a file and of the MiB at both ends, because it may be large."""
     path = Path(path)
     size = path.stat().st_size

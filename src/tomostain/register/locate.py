@@ -24,6 +24,7 @@ from tomostain.register.preparation import log, prepare_search
 from tomostain.register.refine import random_steps, refine, score_poses
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import SearchGrid, half_sphere
+from tomostain.register.strain_prior import histology_strain
 from tomostain.register.task import SearchTask
 from tomostain.register.template import Template
 
@@ -77,8 +78,7 @@ class SectionLocation:
     @property
     def strain(self) -> Float:
         """Scale along rows, scale along columns, and shear of the histology, as strains; shape (3,)."""
-        linear = self.section.slide_to_section[:, :2]
-        return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
+        return histology_strain(self.section)
 
     @property
     def usual_strain(self) -> float:

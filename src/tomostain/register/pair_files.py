@@ -1,6 +1,5 @@
 """The folder of a registered pair: which folders may be replaced, candidates, and the pair."""
 
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from tomostain.io import Slide, Volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.io.output_folder import check_folder_name, check_sources_outside
 from tomostain.io.outputs import FolderKind, check_own_folder
+from tomostain.paths import StrPath
 from tomostain.register.candidate_figure import write_candidate
 from tomostain.register.figures import write_in_volume, write_registration
 from tomostain.register.locate import SectionLocation
@@ -83,14 +83,14 @@ def _only_candidates(out: Path) -> bool:
     return out.is_dir() and all(path.name.startswith("candidate-") for path in out.iterdir())
 
 
-def check_output(folder: PairFolder, sources: Sequence[str | os.PathLike[str]]) -> None:
+def check_output(folder: PairFolder, sources: Sequence[StrPath]) -> None:
     """Raise if the folder exists and may not be replaced."""
     check_folder_name(folder.path, "pair")
     refuse_existing(folder.path, folder.overwrite or _only_candidates(folder.path), "pair")
     _check_replaceable(folder.path, sources)
 
 
-def _check_replaceable(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
+def _check_replaceable(folder: Path, sources: Sequence[StrPath]) -> None:
     """Raise if a folder has an input or a file of the user, or is neither that of a pair nor of candidates."""
     check_sources_outside(folder, "pair", sources)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

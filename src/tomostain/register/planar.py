@@ -37,8 +37,7 @@ from tomostain.register.planar_judge import (
     fixed_option,
 )
 from tomostain.register.planar_pose import PlanarPose
-from tomostain.register.strain_prior import STRAIN_PARAFFIN, STRAIN_RESIN, effective_samples
-from tomostain.register.template_features import is_stiff
+from tomostain.register.strain_prior import effective_samples, histology_strain, prior_deviation
 
 log = logging.getLogger("tomostain.register")
 
@@ -77,8 +76,7 @@ class Planar:
     @property
     def strain(self) -> NDArray[np.float64]:
         """Scale along rows, scale along columns, and shear of the histology, as strains; shape (3,)."""
-        linear = self.section.slide_to_section[:, :2]
-        return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
+        return histology_strain(self.section)
 
 
 class PlanarOptions(TypedDict, total=False):
@@ -128,7 +126,7 @@ def register_in_plane(
     config = config or RegisterConfig()
     start, progress = options.get("start"), options.get("progress", silent)
     images = planar_images(ct, voxel_um, rgb, pixel_um, MAX_SIDE)
-    sigma = config.planar_strain or (STRAIN_RESIN if is_stiff(rgb) else STRAIN_PARAFFIN)
+    sigma = prior_deviation(config, rgb)
     as_given = PlanarPose.as_given(images.middle_um)
     if start is not None:
         as_given = PlanarPose.from_section(start, images.middle_um)

@@ -17,8 +17,7 @@ from tomostain.register.config import RegisterConfig
 from tomostain.register.hints import Hint
 from tomostain.register.planar import Planar, register_in_plane
 from tomostain.register.planar_judge import PlanarEvidence
-from tomostain.register.strain_prior import STRAIN_PARAFFIN, STRAIN_RESIN
-from tomostain.register.template_features import is_stiff
+from tomostain.register.strain_prior import prior_deviation
 
 log = logging.getLogger("tomostain.register")
 
@@ -87,7 +86,7 @@ def locate_in_plane(
     start = None if hint.start is None else _from_first_pixel(hint.start, first_um)
     planar = register_in_plane(ct, um, rgb, pixel_um, config, start=start, progress=progress)
     sections = tuple(_from_first_pixel(section, -first_um) for section in planar.candidates)
-    usual = 2 * (config.planar_strain or (STRAIN_RESIN if is_stiff(rgb) else STRAIN_PARAFFIN))
+    usual = 2 * prior_deviation(config, rgb)
     return PlanarLocation(sections[0], sections, planar, intensity, usual)
 
 

@@ -1,6 +1,5 @@
 """Inputs of a registration that may be single images: one µCT image as a volume of one slice, a grey slide."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +8,13 @@ from tomostain.errors import InputError
 from tomostain.io import Slide, Volume, open_slide, open_volume
 from tomostain.io.images import ITK_SUFFIXES, PILLOW_SUFFIXES, read_grey, read_rgb
 from tomostain.io.itk_files import itk_header
+from tomostain.paths import StrPath
 
 VoxelSize = float | Sequence[float] | None
 
 
 def open_volume_or_image(
-    path: str | os.PathLike[str],
+    path: StrPath,
     voxel_um: VoxelSize = None,
     dataset: str | None = None,
     *,
@@ -45,9 +45,7 @@ def open_volume_or_image(
     return Volume.from_array(read_grey(path)[None], voxel_um, name=str(path))
 
 
-def open_slide_or_image(
-    path: str | os.PathLike[str], pixel_um: float | None = None, *, inverted: bool = False
-) -> Slide:
+def open_slide_or_image(path: StrPath, pixel_um: float | None = None, *, inverted: bool = False) -> Slide:
     """Open a slide, or an image in a medical format as a slide.
 
     Parameters

@@ -29,6 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from tomostain.geometry.section import Section
+from tomostain.register.config import RegisterConfig
+from tomostain.register.template_features import is_stiff
+
 # Standard deviation of each component of the strain.
 STRAIN_RESIN, STRAIN_PARAFFIN = 0.006, 0.015
 
@@ -85,3 +89,21 @@ def strain_cost(strain: NDArray[np.floating], sigma: float) -> float:
     22.2
     """
     return float((np.asarray(strain) ** 2).sum() / (2 * sigma**2))
+
+
+def prior_deviation(config: RegisterConfig, rgb: NDArray[np.uint8]) -> float:
+    """Return the standard deviation of the prior: as configured, or that of the preparation that the colours show."""
+    return config.planar_strain or (STRAIN_RESIN if is_stiff(rgb) else STRAIN_PARAFFIN)
+
+
+def histology_strain(section: Section) -> NDArray[np.float64]:
+    """Return scale along rows, scale along columns, and shear of the histology, as strains; shape (3,).
+
+    Examples
+    --------
+    >>> axes = np.zeros(3), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    >>> histology_strain(Section(*axes, np.array([[1.02, 0.01, 5.0], [0.01, 0.99, 7.0]]))).round(3).tolist()
+    [0.02, -0.01, 0.01]
+    """
+    linear = section.slide_to_section[:, :2]
+    return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])

@@ -19,8 +19,9 @@ from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.models import find_model
 from tomostain.networks.precision import Precision, resolve_precision
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, ShouldStop, never, silent
-from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.volume import begin, part_of, repair, stain
 

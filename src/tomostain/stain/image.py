@@ -11,7 +11,8 @@ from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.output_folder import ending_of
 from tomostain.io.outputs import check_output_file
 from tomostain.io.volumes.registry import find_reader
-from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.paths import StrPath
+from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.stainer import Stainer
 from tomostain.stain.voxel_size_check import check_voxel_size
 

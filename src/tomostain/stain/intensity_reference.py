@@ -1,6 +1,5 @@
 """The grey values of background and bone of a volume: given or estimated, and shown in a figure next to the output."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from tomostain.io import Volume
 from tomostain.io.atomic import atomic_file
 from tomostain.io.output_folder import ENDINGS, base_name, check_sources_outside
 from tomostain.io.outputs import check_output_file
+from tomostain.paths import StrPath
 
 # Marks a figure as written by this module; part of the file format.
 _MARK = "tomostain-levels"
@@ -81,7 +81,7 @@ def find_reference(
     return reference
 
 
-def is_left_over(figure: Path | None, out: str | os.PathLike[str] | None) -> bool:
+def is_left_over(figure: Path | None, out: StrPath | None) -> bool:
     """Return whether a figure has the default name for an output, and no output that it could belong to exists."""
     if figure is None or out is None:
         return False

@@ -21,11 +21,11 @@ from tomostain.io.ome_zarr.plan import stored_plan
 from tomostain.io.output_folder import check_folder_name, source_paths
 from tomostain.models import find_model
 from tomostain.networks.precision import Precision
+from tomostain.paths import StrPath
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import check_noise_options
 from tomostain.stain.translator import Translator, load_translator
 
-StrPath = str | os.PathLike[str]
 Intensity: TypeAlias = IntensityReference | Literal["auto", "normalised", "range"]
 VoxelSize = float | tuple[float, float, float]
 

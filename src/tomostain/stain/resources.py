@@ -9,12 +9,14 @@ from typing import Unpack
 
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume
+from tomostain.io.metadata.units import format_sides
 from tomostain.networks import parse_generator_spec
 from tomostain.networks.build import size_step
+from tomostain.paths import StrPath
 from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk
 from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
 from tomostain.stain.pass_size import pass_size
-from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
 from tomostain.stain.uncertainty_map import uncertainty_map
 from tomostain.stain.volume_statistics import TILES
@@ -68,8 +70,8 @@ class StainPlan:
     precision: str = "float32"
 
     def __str__(self) -> str:
-        size = " x ".join(map(str, self.shape))
-        voxel = " x ".join(f"{value:g}" for value in self.voxel_um)
+        size = format_sides(self.shape)
+        voxel = format_sides(self.voxel_um)
         grey = (
             "as they are"
             if self.intensity is None

@@ -1,6 +1,5 @@
 """A loaded model that stains arrays: normalise and stain in one call, for notebooks and viewers."""
 
-import os
 import warnings
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from tomostain.io import Volume, open_volume
 from tomostain.io.array_source import ArraySource
 from tomostain.io.models import Model
 from tomostain.ood import check_slices
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.chunk import stain_to_array
 from tomostain.stain.config import StainConfig
@@ -136,7 +136,7 @@ class Stainer:
 
 
 def load_stainer(
-    model: str | os.PathLike[str] | Model,
+    model: StrPath | Model,
     *,
     device: str = "auto",
     config: StainConfig | None = None,

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from tomostain.networks.kernels import accelerate
 from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.networks.precision import Precision, PrecisionChoice, resolve_precision, with_precision
 from tomostain.ood import ModelReference, TrainingReference
+from tomostain.paths import StrPath
 from tomostain.stain.runner import NetworkRunner, true_float32
 
 _log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def _run(network: Generator, images: Tensor, runner: NetworkRunner | None = None
 
 
 def load_translator(
-    model_folder: str | os.PathLike[str] | Model,
+    model_folder: StrPath | Model,
     device: str = "auto",
     *,
     reverse: bool = False,

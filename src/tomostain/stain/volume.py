@@ -17,12 +17,13 @@ from tomostain.io import Volume, create_stained
 from tomostain.io.array_source import ArraySource
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
 from tomostain.stain.chunk import Chunk, PendingChunk, begin_chunk, read_chunk, stain_to_array
 from tomostain.stain.job import StainJob, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.pipeline import overlapped
-from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 
 # Next to the checksums, for the reason given in `tomostain.io.ome_zarr.shards`.
 STATISTICS = "0/statistics.safetensors"

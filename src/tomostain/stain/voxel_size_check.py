@@ -1,7 +1,7 @@
 """Check the voxel size of a volume: a network recognises structures by their size in pixels."""
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.units import nearly_equal
+from tomostain.io.metadata.units import format_sides, nearly_equal
 
 TOLERANCE = 0.1
 _ISOTROPIC = 0.01
@@ -30,7 +30,7 @@ def check_voxel_size(
     """
     largest = max(abs(size / model_um - 1) for size in voxel_um[1:])
     if largest > TOLERANCE and not allow_mismatch:
-        sizes = " x ".join(f"{size:g}" for size in voxel_um[1:])
+        sizes = format_sides(voxel_um[1:])
         raise InputError(
             f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; set `resample=True` "
             "to resample it, or `allow_voxel_mismatch=True` to stain it as it is",
@@ -47,7 +47,7 @@ def check_isotropic(voxel_um: tuple[float, float, float], source: str) -> None:
         If they differ more.
     """
     if max(voxel_um) > (1 + _ISOTROPIC) * min(voxel_um):
-        sides = " x ".join(f"{side:g}" for side in voxel_um)
+        sides = format_sides(voxel_um)
         raise InputError(
             f"{source}: voxels of {sides} µm are not cubes; stain it along z only: leave out `planes`",
             parameter="planes",

@@ -1,6 +1,5 @@
 """Which recipe a training uses if none is given, and the list of recipes."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import TypeAlias
 
 from tomostain.devices import choose_device, has_bf16, name_device
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 from tomostain.train.initial_model import InitialModel
 from tomostain.train.recipe import Recipe
 from tomostain.train.recipes import list_recipes, load_recipe
 from tomostain.train.run_folder import recorded_recipe
 
-RecipeSource: TypeAlias = str | os.PathLike[str] | Mapping[str, object] | Recipe
+RecipeSource: TypeAlias = StrPath | Mapping[str, object] | Recipe
 """A name of `list_recipes`, a YAML file, its content as a mapping, or a recipe."""
 
 # The best recipe for each type of device. This is the only place that names the default recipes.

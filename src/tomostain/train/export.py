@@ -1,7 +1,6 @@
 """Write a model folder from a run."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from tomostain.io.models import ModelExtras, ModelSpec, TrainingRecord, save_mod
 from tomostain.ood.grey_values import solid_quantiles
 from tomostain.ood.novelty import training_reference
 from tomostain.ood.regional_reference import Augmentation
+from tomostain.paths import StrPath
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.logbook import METRICS
 from tomostain.train.recipe import Recipe
@@ -58,8 +58,8 @@ class ModelLabels:
 
 
 def export_model(
-    run: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    run: StrPath,
+    out: StrPath,
     which: str = LAST,
     *,
     dataset: PairSource | None = None,

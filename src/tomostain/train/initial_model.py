@@ -1,7 +1,6 @@
 """The model whose weights a training begins with."""
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tomostain.io.model_spec import RECIPE, SPEC, InitialModelRecord, ModelSpec
 from tomostain.io.models import Model, check_state, load_model
 from tomostain.models import find_model, model_name, suggest_builtin
 from tomostain.networks.registry import network_class, parse_generator_spec
+from tomostain.paths import StrPath
 from tomostain.train.checkpoint import LAST, named_networks, read_checkpoint
 from tomostain.train.recipe import Recipe
 from tomostain.train.recipes import list_recipes, load_recipe
@@ -161,7 +161,7 @@ class InitialModel:
         return f"{record.name} ({record.stain}, {record.voxel_um:g} µm, {record.recipe}, hash {record.hash[:12]})"
 
 
-InitSource: TypeAlias = str | os.PathLike[str] | InitialModel | Model
+InitSource: TypeAlias = StrPath | InitialModel | Model
 """A model folder, a run, ``builtin:NAME``, or an open model."""
 
 

@@ -11,6 +11,7 @@ from tomostain.dataset.loaded import PairSource
 from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.output_folder import check_sources_outside
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.train.begin import TrainKeywords, TrainOptions, begin
 from tomostain.train.checkpoint import save_last
@@ -45,7 +46,7 @@ def train_model(
 @overload
 def train_model(
     dataset: PairSource,
-    run: str | os.PathLike[str],
+    run: StrPath,
     *,
     progress: Progress = ...,
     should_stop: ShouldStop = ...,
@@ -53,7 +54,7 @@ def train_model(
 ) -> Path: ...
 def train_model(
     dataset: PairSource,
-    run: str | os.PathLike[str] | None = None,
+    run: StrPath | None = None,
     *,
     progress: Progress = silent,
     should_stop: ShouldStop = never,

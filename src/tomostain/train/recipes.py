@@ -8,6 +8,7 @@ from typing import Any
 
 from tomostain.config import read_yaml, suggest
 from tomostain.errors import InputError
+from tomostain.paths import StrPath
 from tomostain.train.recipe import Recipe
 from tomostain.train.recipe_names import current_recipe_name, with_current_names
 
@@ -25,7 +26,7 @@ def list_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, object]) -> Recipe:
+def load_recipe(recipe: StrPath | Mapping[str, object]) -> Recipe:
     """Return a recipe by its name, from a YAML file or from a mapping.
 
     A recipe may begin with ``base: NAME``; then it states only the differences. ``generator``, ``discriminator`` and

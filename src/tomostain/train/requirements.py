@@ -1,7 +1,6 @@
 """The memory, disk and time that a training needs, estimated before it begins."""
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from tomostain.errors import InputError
 from tomostain.memory import format_bytes, free_memory
 from tomostain.networks.kernels import accelerate
+from tomostain.paths import StrPath
 from tomostain.train.cost import StepCost, Work, count_step
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.recipe import Recipe
@@ -83,7 +83,7 @@ def free_device_memory(device: torch.device) -> int | None:
     return free_memory()
 
 
-def free_disk(path: str | os.PathLike[str]) -> int:
+def free_disk(path: StrPath) -> int:
     """Return the free bytes of the disk of `path`, which need not exist."""
     path = Path(path)
     folder = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())

@@ -1,6 +1,5 @@
 """A model in memory, as a training without a folder returns it."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from tomostain.io.images import read_rgb
 from tomostain.io.model_spec import PICTURE
 from tomostain.io.models import Model, ModelExtras, load_model, save_model
+from tomostain.paths import StrPath
 from tomostain.train.logbook import METRICS
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TrainedModel(Model):
         picture = model.path / PICTURE
         return cls(**values, losses=_losses(run, last_row), picture=read_rgb(picture) if picture.is_file() else None)
 
-    def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    def save(self, out: StrPath, *, overwrite: bool = False) -> Path:
         """Write the model as a model folder, which every function and verb takes.
 
         Parameters

@@ -17,6 +17,7 @@ from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.io.volumes.volume import VolumeSource
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.view.render.volume import picture_of_volume
 
@@ -40,7 +41,7 @@ def view_path(
 @overload
 def view_path(
     path: VolumeSource | StainedVolume,
-    out: str | os.PathLike[str],
+    out: StrPath,
     voxel_um: float | Sequence[float] | None = ...,
     overwrite: bool = ...,
     *,
@@ -51,7 +52,7 @@ def view_path(
 
 def view_path(
     path: VolumeSource | StainedVolume,
-    out: str | os.PathLike[str] | None = None,
+    out: StrPath | None = None,
     voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,
     *,

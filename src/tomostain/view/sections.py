@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike as OsPathLike
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.geometry.sampling import Blending, sample_section
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
@@ -20,10 +20,12 @@ from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import check_output_file
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.view.stained_input import warn_of_other_input
 
-PathLike = str | OsPathLike[str]
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
+
 COLUMNS = ("z_um", "y_um", "x_um")
 _WHITE = 255.0
 
@@ -55,7 +57,7 @@ class SectionKeywords(TypedDict, total=False):
     thickness_um: float
     pixel_um: float | None
     blending: Blending
-    ct: PathLike | None
+    ct: StrPath | None
     allow_missing: bool
 
 
@@ -80,7 +82,7 @@ class SectionOptions:
     thickness_um: float = 0.0
     pixel_um: float | None = None
     blending: Blending = "density"
-    ct: PathLike | None = None
+    ct: StrPath | None = None
     allow_missing: bool = False
 
     def __post_init__(self) -> None:
@@ -93,8 +95,8 @@ class SectionOptions:
 
 
 def section(
-    path: PathLike,
-    out: PathLike,
+    path: StrPath,
+    out: StrPath,
     *,
     points_um: Sequence[Sequence[float]] | NDArray[np.float64],
     normal: Sequence[float] | None = None,
@@ -159,7 +161,7 @@ def section(
     return cut
 
 
-def open_ct(ct: PathLike, volume: StainedVolume, allow_missing: bool = False) -> Volume:
+def open_ct(ct: StrPath, volume: StainedVolume, allow_missing: bool = False) -> Volume:
     """Open the µCT of a stained volume, on the grid of the stained volume.
 
     If the µCT was resampled before it was stained, it is resampled in the same way while it is read.

@@ -1,7 +1,7 @@
 """Lengths and shapes that files state, checked before they are used and before memory is allocated."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tomostain.deprecation import renamed
@@ -45,6 +45,17 @@ _ABBREVIATION = 4
 """Plurals are of words; "ms" and "cms" are not lengths."""
 
 __getattr__ = renamed(__name__, {"alike": "nearly_equal"})
+
+
+def format_sides(sides: Iterable[float]) -> str:
+    """Return a shape or the sides of a voxel as text for a message.
+
+    Examples
+    --------
+    >>> format_sides((1200, 640, 80)), format_sides((5.0, 2.5, 2.5))
+    ('1200 x 640 x 80', '5 x 2.5 x 2.5')
+    """
+    return " x ".join(str(side) if isinstance(side, int) else f"{side:g}" for side in sides)
 
 
 def to_um(value: float | None, unit: str | None) -> float | None:

@@ -22,6 +22,7 @@ from tomostain.io.ome_zarr.pyramid import Reduction, Shape
 from tomostain.io.ome_zarr.writer import IN_USE, OmeZarrWriter, StainedWriter
 from tomostain.io.output_folder import check_folder_name, check_sources_outside
 from tomostain.io.outputs import FolderKind, check_own_folder
+from tomostain.paths import StrPath
 
 _VOLUME = FolderKind(
     "stained volume",
@@ -46,7 +47,7 @@ class OmeZarrOptions(TypedDict, total=False):
 
 @renamed_parameters(slab="z_chunk")
 def create_stained(
-    path: str | os.PathLike[str],
+    path: StrPath,
     shape: Shape,
     voxel_um: float | Sequence[float],
     **options: Unpack[OmeZarrOptions],
@@ -88,7 +89,7 @@ def create_stained(
 
 @renamed_parameters(slab="z_chunk")
 def create_ome_zarr(
-    path: str | os.PathLike[str],
+    path: StrPath,
     shape: Sequence[int],
     voxel_um: float | Sequence[float],
     **options: Unpack[OmeZarrOptions],
@@ -146,8 +147,8 @@ def create_ome_zarr(
 
 
 def check_zarr_output(
-    path: str | os.PathLike[str],
-    sources: Iterable[str | os.PathLike[str]] = (),
+    path: StrPath,
+    sources: Iterable[StrPath] = (),
     *,
     overwrite: bool = False,
     resume: bool = True,
@@ -230,7 +231,7 @@ def _is_unbegun(path: Path) -> bool:
     return all(each.name.startswith(TEMPORARY) for each in progress.iterdir())
 
 
-def chunks_left(path: str | os.PathLike[str]) -> int:
+def chunks_left(path: StrPath) -> int:
     """Return the number of z chunks of a volume that are not written yet; 0 if it is finished."""
     path = Path(path)
     plan = stored_plan(path)

@@ -1,6 +1,5 @@
 """Reading blocks of any level of an OME-Zarr image with axes c z y x: stained volumes, grey copies, maps and labels."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_ar
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.zarr_blosc import BloscCheck
+from tomostain.paths import StrPath
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ZarrLevels:
         return read_window(self._arrays[level], window, where)
 
 
-def open_levels(path: str | os.PathLike[str]) -> ZarrLevels:
+def open_levels(path: StrPath) -> ZarrLevels:
     """Open all levels of a finished OME-Zarr image with axes c z y x and one or three channels.
 
     Raises

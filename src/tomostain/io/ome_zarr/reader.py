@@ -1,6 +1,5 @@
 """Reading a stained volume (OME-Zarr 0.5) by slices, at any level of its pyramid."""
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.volume import Volume
 from tomostain.io.volumes.zarr_blosc import BloscCheck
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
 
@@ -254,7 +254,7 @@ class _StainedArray(StainedVolume):
         return np.asarray(self._values[tuple(slice(a, b) for a, b in zip(first, end, strict=True))])
 
 
-StainedSource: TypeAlias = str | os.PathLike[str] | StainedVolume | ArraySource
+StainedSource: TypeAlias = StrPath | StainedVolume | ArraySource
 """A path, an open stained volume, an array, or (array, voxel_um)."""
 
 
@@ -313,7 +313,7 @@ def open_stained(path: StainedSource, *, voxel_um: SizeUm | None = None) -> Stai
     return StainedVolume(path, arrays, scales, dict(provenance), placements, ShardVerifier(path, arrays, names))
 
 
-def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> list[str] | None:
+def check_stained(path: StrPath, progress: Progress = silent) -> list[str] | None:
     """Return the shards of a finished stained volume that differ from their checksums; None if it has no checksums.
 
     Raises

@@ -1,7 +1,6 @@
 """Temporary arrays on disk for one piece of work, written by z chunks by any number of processes."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import ChunkProgress, plane_chunks
 from tomostain.io.locks import lock
+from tomostain.paths import StrPath
 
 _PLAN = "plan.json"
 
@@ -35,7 +35,7 @@ class Scratch:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: StrPath,
         shape: Sequence[int],
         dtype: DTypeLike,
         z_chunk: int,

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +18,13 @@ from tomostain.io.array_source import ArraySource
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.placement import Placement, fit_placement
-from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.metadata.units import check_pixels, check_voxel_um, format_sides
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.missing import Ranges, clipped, format_slices
 from tomostain.io.volumes.voxel_size import find_voxel
+from tomostain.paths import StrPath
 
 logger = logging.getLogger("tomostain.io")
 
@@ -142,7 +142,7 @@ class Volume(SliceIndexing):
         str
             Shape, voxel size and its source, type and, for a folder, the first and last slice.
         """
-        shape, voxel = (" x ".join(f"{value:g}" for value in values) for values in (self.shape, self.voxel_um))
+        shape, voxel = (format_sides(values) for values in (self.shape, self.voxel_um))
         ends = self._source.ends
         slices = f"; {ends[0].name} to {ends[1].name}" if ends else ""
         size = f"voxel size {'given' if self.voxel_from == 'given' else f'from {self.voxel_from}'}"
@@ -275,7 +275,7 @@ class Volume(SliceIndexing):
         return digest.hexdigest()
 
 
-VolumeSource: TypeAlias = str | os.PathLike[str] | Volume | ArraySource
+VolumeSource: TypeAlias = StrPath | Volume | ArraySource
 """A path, an open volume, an array, or (array, voxel_um)."""
 
 
@@ -285,7 +285,7 @@ def volume_of_source(path: Path, source: Source, voxel_um: tuple[float, float, f
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
     voxel, voxel_from = (voxel_um, "given") if voxel_um else find_voxel(path, source)
-    sizes = " x ".join(f"{size:g}" for size in voxel)
+    sizes = format_sides(voxel)
     logger.info("%s: voxel size %s µm %s", path, sizes, "given" if voxel_um else f"from {voxel_from}")
     return Volume(path, shape, dtype, voxel, voxel_from, source, placement=_placement(path, source, voxel))
 

@@ -19,6 +19,7 @@ from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.measure.tissue.classifier import ClassifierSpec, TissueClassifier, Variant, Weights
 from tomostain.measure.tissue.familiarity import Familiarity
 from tomostain.models import PREFIX, is_builtin
+from tomostain.paths import StrPath
 
 SPEC, WEIGHTS = "classifier.yaml", "classifier.safetensors"
 _KIND = FolderKind("classifier", re.escape(SPEC) + "|" + re.escape(WEIGHTS), SPEC)
@@ -30,7 +31,7 @@ _WEIGHTS = ("mean", "scale", "hidden", "hidden_bias", "output", "output_bias")
 _FAMILIARITY = ("centres", "whitening", "limits")
 
 
-def save_classifier(folder: str | os.PathLike[str], classifier: TissueClassifier, *, overwrite: bool = False) -> Path:
+def save_classifier(folder: StrPath, classifier: TissueClassifier, *, overwrite: bool = False) -> Path:
     """Write a classifier as a folder. If an error occurs, no folder remains.
 
     Parameters
@@ -66,7 +67,7 @@ def save_classifier(folder: str | os.PathLike[str], classifier: TissueClassifier
     return folder
 
 
-def load_classifier(classifier: str | os.PathLike[str]) -> TissueClassifier:
+def load_classifier(classifier: StrPath) -> TissueClassifier:
     """Load a classifier, after checks of its sizes and values.
 
     Parameters
@@ -111,7 +112,7 @@ def _familiarity(arrays: dict[str, np.ndarray], spec: ClassifierSpec, path: Path
     return Familiarity(centres, whitening, float(limits[0]), float(limits[1]))
 
 
-def classifier_folder(classifier: str | os.PathLike[str]) -> Path:
+def classifier_folder(classifier: StrPath) -> Path:
     """Return the folder of a classifier.
 
     Parameters

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, check_finite, normalise_ct
 from tomostain.integers import to_integers
+from tomostain.io.metadata.units import format_sides
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.measure.classes import Labels
@@ -240,7 +241,7 @@ def _check_volumes(classifier: TissueClassifier, stained: VolumeLike | None, ct:
     for each in used:
         _check_size(each.voxel_um, classifier, _name(each), "voxel_um")
     if len({tuple(each.shape) for each in used}) > 1:
-        sizes = " and ".join(" x ".join(map(str, each.shape)) for each in used)
+        sizes = " and ".join(format_sides(each.shape) for each in used)
         raise InputError(
             f"{_name(used[1])}: stained volume and µCT have {sizes} voxels; give the µCT that was stained, at its "
             "resolution",
@@ -252,7 +253,7 @@ def _check_volumes(classifier: TissueClassifier, stained: VolumeLike | None, ct:
 def _check_size(sizes: tuple[float, ...], classifier: TissueClassifier, source: str, parameter: str) -> None:
     expected = classifier.spec.voxel_um
     if max(abs(size / expected - 1) for size in sizes) > TOLERANCE:
-        stated = " x ".join(f"{size:g}" for size in sizes)
+        stated = format_sides(sizes)
         raise InputError(
             f"{source}: `{parameter}` is {stated} µm, but the tissue classifier was trained at {expected:g} µm; "
             "resample it, train a classifier at this size, or give `labels`",

@@ -1,21 +1,22 @@
 """The layers of the plane view from files: stain, µCT, uncertainty and tissue labels on one grid."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.io import Volume
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.levels import ZarrLevels, open_levels
+from tomostain.paths import StrPath
 from tomostain.view.browser.plane_site import PlaneLayer
 from tomostain.view.browser.pyramid import BrickCache, Pyramid, Shape, Triple, relative_um, slices_level, zarr_levels
 from tomostain.view.label_input import label_volume
 
-PathLike = str | os.PathLike[str]
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Overlays:
         A label volume in OME-Zarr, or the folder that ``measure`` wrote.
     """
 
-    uncertainty: PathLike | None = None
-    labels: PathLike | None = None
+    uncertainty: StrPath | None = None
+    labels: StrPath | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def ct_layer(
     return PlaneLayer("ct", "ct", Pyramid(levels, 1, grid.cache), window)
 
 
-def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: PlaneGrid) -> PlaneLayer:
+def overlay_layer(kind: Literal["uncertainty", "labels"], path: StrPath, grid: PlaneGrid) -> PlaneLayer:
     """Return the layer of a map of the uncertainty, or of a label volume.
 
     Raises

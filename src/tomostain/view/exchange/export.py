@@ -9,16 +9,17 @@ from tomostain.errors import InputError
 from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import FolderKind, check_output, check_output_file
 from tomostain.models import find_model
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
-from tomostain.view.exchange.options import RDF, ExportedModel, ModelExportKeywords, ModelExportOptions, PathLike
+from tomostain.view.exchange.options import RDF, ExportedModel, ModelExportKeywords, ModelExportOptions
 
 MODEL_FORMATS = ("onnx", "bioimageio")
 _PACKAGE = FolderKind("bioimageio package", r"[^/]+\.(yaml|onnx|onnx\.data|npy|png|md|txt)", RDF)
 
 
 def convert_model(
-    model: PathLike,
-    out: PathLike,
+    model: StrPath,
+    out: StrPath,
     to: str = "onnx",
     *,
     overwrite: bool = False,
@@ -66,7 +67,7 @@ def convert_model(
     return write_model(model, out, to, chosen, overwrite=overwrite, progress=progress)
 
 
-def _check_output(out: Path, to: str, sources: Sequence[PathLike], *, overwrite: bool) -> None:
+def _check_output(out: Path, to: str, sources: Sequence[StrPath], *, overwrite: bool) -> None:
     """Raise if the name of the output does not fit the format, or the output exists."""
     if to == "onnx" and out.suffix.lower() != ".onnx":
         raise InputError(f"{out}: an onnx file must be named *.onnx", parameter="out")

@@ -16,6 +16,7 @@ from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, refuse_existing
 from tomostain.io.model_card import LIMITS
 from tomostain.io.models import Model
+from tomostain.paths import StrPath
 from tomostain.view.exchange.sample import Sample
 from tomostain.view.exchange.shapes import CT, HISTOLOGY, NOISE, GraphShapes
 
@@ -120,7 +121,7 @@ def add_metadata(program: "ONNXProgram", metadata: dict[str, str], doc: str) -> 
     model.doc_string = doc
 
 
-def run_onnx(path: str | os.PathLike[str], sample: Sample) -> NDArray[np.float32]:
+def run_onnx(path: StrPath, sample: Sample) -> NDArray[np.float32]:
     """Run an ONNX file on the CPU.
 
     Returns

@@ -1,22 +1,24 @@
 """The options and the result of an export of a model."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from tomostain.deprecation import renamed
+from tomostain.paths import StrPath
 from tomostain.view.exchange.shapes import GraphShapes
+
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 
 RDF = "rdf.yaml"
 """The description in a package of the BioImage Model Zoo."""
-PathLike = str | os.PathLike[str]
 
 
 class ModelExportKeywords(TypedDict, total=False):
     """The fields of `ModelExportOptions` as keyword arguments."""
 
-    ct: PathLike | None
+    ct: StrPath | None
     voxel_um: float | Sequence[float] | None
     allow_missing: bool
     authors: Sequence[str]
@@ -41,7 +43,7 @@ class ModelExportOptions:
         SPDX identifier such as "CC-BY-4.0", for ``bioimageio``. Default: that of the model.
     """
 
-    ct: PathLike | None = None
+    ct: StrPath | None = None
     voxel_um: float | Sequence[float] | None = None
     allow_missing: bool = False
     authors: Sequence[str] = ()

@@ -1,7 +1,6 @@
 """The test input of an exported model: a tile of normalised µCT, from a phantom or from a volume."""
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import ModelSpec, open_volume
+from tomostain.paths import StrPath
 from tomostain.phantom import Label, PhantomConfig, grow_anatomy, tomograph
 from tomostain.stain.intensity_reference import find_reference
 from tomostain.stain.voxel_size_check import check_voxel_size
@@ -19,7 +20,8 @@ from tomostain.tiling.noise import FIRST_SLICE, slice_noise
 from tomostain.tiling.slice_context import clip_slices, repeat_ends
 from tomostain.view.exchange.shapes import GraphShapes
 
-PathLike = str | os.PathLike[str]
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
+
 MAX_SIDE_PX = 256
 """Maximum side of a test input, px, unless the network needs more."""
 _PHANTOM_UM = 20.0
@@ -54,7 +56,7 @@ class Sample:
 def make_sample(
     spec: ModelSpec,
     shapes: GraphShapes,
-    ct: PathLike | None = None,
+    ct: StrPath | None = None,
     voxel_um: float | Sequence[float] | None = None,
     *,
     allow_missing: bool = False,
@@ -109,7 +111,7 @@ def _phantom(depth: int, plane: int) -> tuple[NDArray[np.uint16], NDArray[np.uin
 
 
 def _volume_tile(
-    ct: PathLike,
+    ct: StrPath,
     spec: ModelSpec,
     slices: int,
     side: int,

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from tomostain.io.atomic import atomic_file, atomic_folder, temporary_folder
 from tomostain.io.models import Model, load_model
 from tomostain.models import model_name
+from tomostain.paths import StrPath
 from tomostain.progress import Progress
 from tomostain.stain.translator import load_translator
 from tomostain.view.exchange.bioimageio import WEIGHTS, package_text, write_package
 from tomostain.view.exchange.graph import ExchangeNetwork, require_onnx, trace_graph
 from tomostain.view.exchange.onnx_file import add_metadata, check_parity, onnx_files, provenance, run_onnx
-from tomostain.view.exchange.options import ExportedModel, ModelExportOptions, PathLike
+from tomostain.view.exchange.options import ExportedModel, ModelExportOptions
 from tomostain.view.exchange.sample import Sample, make_sample
 from tomostain.view.exchange.zipped import zip_folder
 
@@ -25,7 +26,7 @@ _log = logging.getLogger("tomostain.view")
 
 
 def write_model(
-    model: PathLike, out: Path, to: str, chosen: ModelExportOptions, *, overwrite: bool, progress: Progress
+    model: StrPath, out: Path, to: str, chosen: ModelExportOptions, *, overwrite: bool, progress: Progress
 ) -> ExportedModel:
     """Write a model; parameters, result and errors as in `tomostain.view.convert_model`."""
     require_onnx()

@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike as OsPathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -14,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tomostain.config import check_keywords, suggest
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError, OtherLevelWarning
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, atomic_folder
@@ -25,6 +25,7 @@ from tomostain.io.outputs import FolderKind, check_output, check_output_file
 from tomostain.io.volumes.opening import open_volume
 from tomostain.io.volumes.slice_files import natural_slices
 from tomostain.io.volumes.volume import Volume, VolumeSource
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha
 from tomostain.view.export.ome_zarr_04 import OME_ZARR_04, write_ome_zarr_04
@@ -32,6 +33,8 @@ from tomostain.view.export.placed import describe_export, warn_of_lost_placement
 from tomostain.view.render.film import require_film, write_mp4
 from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
 from tomostain.view.stained_input import warn_of_other_input
+
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 
 FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif", "mp4")
 FLIGHTS = ("gif", "mp4")
@@ -47,7 +50,6 @@ _FOLDERS = {
     "ome-zarr-0.4": OME_ZARR_04,
 }
 _log = logging.getLogger("tomostain.view")
-PathLike = str | OsPathLike[str]
 
 
 class ExportKeywords(TypedDict, total=False):
@@ -58,7 +60,7 @@ class ExportKeywords(TypedDict, total=False):
     ct: VolumeSource | None
     voxel_um: float | Sequence[float] | None
     allow_missing: bool
-    like: PathLike | None
+    like: StrPath | None
     max_bytes: int
 
 
@@ -90,13 +92,13 @@ class ExportOptions:
     ct: VolumeSource | None = None
     voxel_um: float | Sequence[float] | None = None
     allow_missing: bool = False
-    like: PathLike | None = None
+    like: StrPath | None = None
     max_bytes: int = MAX_WHOLE_BYTES
 
 
 def export(
     stained: StainedSource,
-    out: PathLike,
+    out: StrPath,
     to: str = "rgba-tiff",
     *,
     overwrite: bool = False,

@@ -5,7 +5,6 @@ format (https://teem.sourceforge.net/nrrd/format.html, "Space and orientation in
 """
 
 import gzip
-import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError, PlacementWarning
 from tomostain.io.metadata.placement import PATIENT, Placement
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
+from tomostain.paths import StrPath
 
 Voxel = tuple[float, float, float]
 _MM_PER_UM = 1e-3
@@ -51,7 +51,7 @@ def describe_export(volume: StainedVolume, to: str, level: int = 0) -> str:
     return f"voxels of {sizes} {unit} (z, y, x), {_LENGTHS[to]}"
 
 
-def describe_file(path: str | os.PathLike[str], to: str, level: int = 0) -> str:
+def describe_file(path: StrPath, to: str, level: int = 0) -> str:
     """Return `describe_export` of a stained volume on disk."""
     return describe_export(open_stained(path), to, level)
 

@@ -4,7 +4,6 @@ import importlib.resources
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os import PathLike as OsPathLike
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomostain import __version__
 from tomostain.dataset.pair import load_pair
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.geometry.surfaces import Cut
 from tomostain.io import open_stained
@@ -23,6 +23,7 @@ from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.measure.classes import TITLES, TissueClass
 from tomostain.measure.label_files import open_labels
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.view.label_input import label_volume
 from tomostain.view.qupath.geojson import class_annotations, mask_annotation, write_geojson
@@ -30,11 +31,12 @@ from tomostain.view.qupath.planes import Plane
 from tomostain.view.qupath.sections import SectionImages, Sources, pair_images, plane_images
 from tomostain.view.sections import SectionKeywords, SectionOptions, open_ct
 
+__getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
+
 FORMAT = "qupath"
 DESCRIPTION = "sections.yaml"
 _HELP = ("README.txt", "import.groovy")
 _KIND = "export to qupath"
-PathLike = str | OsPathLike[str]
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,12 @@ class SectionsExport:
 
 
 def export_sections(
-    stained: PathLike,
-    out: PathLike,
+    stained: StrPath,
+    out: StrPath,
     planes: Sequence[Plane] = (),
     *,
-    pairs: Sequence[PathLike] = (),
-    labels: PathLike | None = None,
+    pairs: Sequence[StrPath] = (),
+    labels: StrPath | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     **options: Unpack[SectionKeywords],
@@ -180,7 +182,7 @@ def export_sections(
     return result
 
 
-def _check_output(out: Path, sources: Sequence[PathLike], overwrite: bool) -> None:
+def _check_output(out: Path, sources: Sequence[StrPath], overwrite: bool) -> None:
     """Raise if the folder exists and may not be replaced."""
     own = "|".join(map(re.escape, (*_HELP, DESCRIPTION)))
     kind = FolderKind(_KIND, rf"[^/]+\.(ome\.tif|geojson)|{own}", DESCRIPTION)
