@@ -17,7 +17,7 @@ from tomostain.io.images import read_mask
 from tomostain.paths import StrPath
 
 
-def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+def load_exclude(folder: StrPath, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     """Read `exclude.tif` of a pair, drawn by the user, if it exists. True is excluded.
 
     Raises
@@ -78,9 +78,9 @@ def save_exclude(folder: StrPath, exclude: NDArray[np.bool_], *, overwrite: bool
     return path
 
 
-def stated_voxel_um(values: Mapping[str, Any], folder: Path) -> float:
+def stated_voxel_um(values: Mapping[str, Any], folder: StrPath) -> float:
     """Return voxel_um of `pair.yaml` as a number above 0."""
     value = values.get("voxel_um")
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"{folder / 'pair.yaml'}: voxel_um is {value!r}; state the pixel size in µm, above 0")
+        raise InputError(f"{Path(folder) / 'pair.yaml'}: voxel_um is {value!r}; state the pixel size in µm, above 0")
     return float(value)

@@ -167,10 +167,10 @@ class DatasetWriter(DatasetBuilder):
     An `exclude.tif` of the dataset that is replaced is copied.
     """
 
-    def __init__(self, folder: Path, old: Path) -> None:
+    def __init__(self, folder: StrPath, old: StrPath) -> None:
         super().__init__()
-        self.folder = folder
-        self.old = old
+        self.folder = Path(folder)
+        self.old = Path(old)
 
     def _drawn(self, pair: Pair) -> NDArray[np.bool_] | None:
         return load_exclude(self.old / "pairs" / pair.id, pair.mask.shape)

@@ -9,6 +9,7 @@ from tomostain.demo.stages import plan_stages
 from tomostain.errors import InputError
 from tomostain.io.metadata.units import format_sides
 from tomostain.io.output_folder import output_folder
+from tomostain.paths import StrPath
 
 SETTINGS = "demo.yaml"
 
@@ -28,7 +29,7 @@ def check_folder(out: Path, config: DemoConfig) -> bool:
     return True
 
 
-def describe_plan(out: Path, config: DemoConfig) -> list[str]:
+def describe_plan(out: StrPath, config: DemoConfig) -> list[str]:
     """Return the plan of the demo in `out`: stages, sizes, memory and time.
 
     Raises
@@ -36,6 +37,7 @@ def describe_plan(out: Path, config: DemoConfig) -> list[str]:
     InputError
         If the demo cannot run in `out`; see `check_folder`.
     """
+    out = Path(out)
     check_folder(out, config)
     stages = plan_stages(config)
     voxels = int(np.prod(config.shape))

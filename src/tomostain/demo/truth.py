@@ -18,6 +18,7 @@ from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume
 from tomostain.io.atomic import atomic_folder
+from tomostain.paths import StrPath
 from tomostain.phantom import load_specimen, truth_slice
 from tomostain.progress import Progress, silent, track
 
@@ -139,7 +140,7 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -> TruthSlices:
+def compare_slices(out: StrPath, config: DemoConfig, progress: Progress = silent) -> TruthSlices:
     """Collect slices of the stained volume with the µCT and the truth.
 
     The truth is the section of an ideal laboratory: the usual thickness, centred on each slice, without damage. The
@@ -147,7 +148,7 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
 
     Parameters
     ----------
-    out : Path
+    out : str or os.PathLike
         Folder of the demo.
     config : DemoConfig
     progress : Progress
@@ -157,6 +158,7 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
     TruthSlices
         `config.truth_slices` slices at equal distances in the middle two thirds of the volume.
     """
+    out = Path(out)
     specimen = load_specimen(out / "specimens" / HELD_OUT)
     volume = open_volume(out / "specimens" / HELD_OUT / "volume")
     stained = open_stained(out / "stained.ome.zarr")
@@ -175,18 +177,18 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
 
 
 def evaluate_against_truth(
-    slices: TruthSlices, dataset: Path, fold: int | None = None, *, out: Path | None = None
+    slices: TruthSlices, dataset: StrPath, fold: int | None = None, *, out: StrPath | None = None
 ) -> Table:
     """Return the metrics of the stained volume against its truth, with the baselines (paper section 2.10).
 
     Parameters
     ----------
     slices : TruthSlices
-    dataset : Path
+    dataset : str or os.PathLike
         Its training pairs define the mean image and the colour look-up.
     fold : int or None
         The fold that the model was trained with.
-    out : Path, optional
+    out : str or os.PathLike, optional
         Folder for ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png``.
     """
     data = load_dataset(dataset)

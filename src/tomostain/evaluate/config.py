@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from tomostain.config import Config
 from tomostain.devices import choose_device
 from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.paths import StrPath
 from tomostain.stain import StainConfig
 
 PAPER: Literal["paper"] = "paper"
@@ -116,12 +117,12 @@ class EvaluateOptions(TypedDict, total=False):
     stride_px: int | None
     baselines: bool
     lpips: Lpips | str | None
-    lpips_weights: Path | None
+    lpips_weights: StrPath | None
     lpips_fetch: bool
     device: str
     uncertainty: bool
     exclude_implant: bool
-    volumes: Sequence[Path]
+    volumes: Sequence[StrPath]
     notes: Sequence[str]
     stain: StainConfig | Mapping[str, object]
     doubt: bool

@@ -12,27 +12,28 @@ from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.table import Table, summarise
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
+from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-_VIEWS = {
-    IMPLANT_EXCLUDED: "View: without-screw. The implant, which is black and easy to stain, is left out.",
-    SHIFT_TOLERANT: "View: shift-tolerant. Each patch is compared at its best shift by a few pixels.",
+_PROTOCOL_NOTES = {
+    IMPLANT_EXCLUDED: "Protocol: without-screw. The implant, which is black and easy to stain, is left out.",
+    SHIFT_TOLERANT: "Protocol: shift-tolerant. Each patch is compared at its best shift by a few pixels.",
 }
 
 _PLURAL: dict[Scope, str] = {"image": "images", "set": "sets", "volume": "volumes"}
 
 
 def write_results(
-    folder: Path, records: "Iterable[Mapping[str, float | int | str]] | pd.DataFrame", table: Table
+    folder: StrPath, records: "Iterable[Mapping[str, float | int | str]] | pd.DataFrame", table: Table
 ) -> None:
     """Write ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png`` into a folder.
 
     Parameters
     ----------
-    folder : Path
+    folder : str or os.PathLike
     records : iterable of mapping, or DataFrame
         Patches with ``model`` and the metrics. Of a DataFrame of `evaluate_models`, only rows of scope "patch" are
         written to ``metrics.csv``.
@@ -40,6 +41,7 @@ def write_results(
     """
     import pandas as pd
 
+    folder = Path(folder)
     frame = records if isinstance(records, pd.DataFrame) else pd.DataFrame(list(records))
     _write_patches(folder / "metrics.csv", frame)
     write_text(folder / "table.csv", table.to_csv())
@@ -55,7 +57,7 @@ def write_tables(
     for protocol in evaluation.protocols:
         if protocol != PAPER:
             rows = rows_of(frame, protocol)
-            other = Table(summarise(rows, of_patches), of_patches, (_VIEWS[protocol], *notes), label)
+            other = Table(summarise(rows, of_patches), of_patches, (_PROTOCOL_NOTES[protocol], *notes), label)
             write_text(folder / f"table-{protocol}.txt", other.to_text())
             _write_patches(folder / f"metrics-{protocol}.csv", rows)
     for scope, plural in _PLURAL.items():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.csv_files import read_csv
+from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,12 +19,12 @@ NOT_TERMS = ("step", "epoch", "seconds", "lr", "learning_rate")
 _INK, _SOFT, _LINE = "#33373d", "#7d838c", "#5b4a94"
 
 
-def training_curves(metrics_csv: Path, *, terms: Sequence[str] | None = None, columns: int = 4) -> NDArray[np.uint8]:
+def training_curves(metrics_csv: StrPath, *, terms: Sequence[str] | None = None, columns: int = 4) -> NDArray[np.uint8]:
     """Draw every loss term of a run against the step, raw and smoothed.
 
     Parameters
     ----------
-    metrics_csv : Path
+    metrics_csv : str or os.PathLike
         Table with a column ``step`` and one column per term. Empty cells are ignored.
     terms : sequence of str, optional
         The columns to draw. Default: all but step, epoch, seconds and the learning rate.

@@ -62,7 +62,7 @@ def choose_recipe(
     *,
     device: str = "auto",
     initial: InitialModel | None = None,
-    resumed: Path | None = None,
+    resumed: StrPath | None = None,
 ) -> RecipeChoice:
     """Return the recipe of a training.
 
@@ -73,7 +73,7 @@ def choose_recipe(
         in this order.
     device : str
     initial : InitialModel, optional
-    resumed : Path, optional
+    resumed : str or os.PathLike, optional
         The run that continues.
 
     Raises
@@ -81,7 +81,7 @@ def choose_recipe(
     InputError
         If there is no such recipe, or the initial model does not store its own.
     """
-    recorded = None if resumed is None else recorded_recipe(resumed)
+    recorded = None if resumed is None else recorded_recipe(Path(resumed))
     if recipe is not None:
         chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         return RecipeChoice(chosen if recorded is None else _as_recorded(chosen, recorded), "as given")

@@ -10,6 +10,7 @@ from tomostain.dataset.dataset import Split
 from tomostain.dataset.loaded import LoadedDataset, PairSource
 from tomostain.memory import format_bytes
 from tomostain.networks.tile_invariance import is_tile_invariant
+from tomostain.paths import StrPath
 from tomostain.train.begin import TrainKeywords, TrainOptions
 from tomostain.train.cost import StepCost, count_step
 from tomostain.train.default_recipe import choose_recipe
@@ -36,7 +37,7 @@ _MAX_TIMED_PX = 256
 _OVERLAP = 4
 
 
-def plan_training(dataset: PairSource, *, run: Path | None = None, **options: Unpack[TrainKeywords]) -> list[str]:
+def plan_training(dataset: PairSource, *, run: StrPath | None = None, **options: Unpack[TrainKeywords]) -> list[str]:
     """Return a summary of a training, one line per fact: pairs, networks, steps, memory, disk and time.
 
     The operations of a step are counted on tensors without values, and their time is predicted from a timed

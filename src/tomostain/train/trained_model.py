@@ -39,16 +39,17 @@ class TrainedModel(Model):
     picture: NDArray[np.uint8] | None = field(default=None, kw_only=True)
 
     @classmethod
-    def of_run(cls, run: Path, last_row: Mapping[str, float]) -> Self:
+    def of_run(cls, run: StrPath, last_row: Mapping[str, float]) -> Self:
         """Read the model and the losses of a run into memory.
 
         Parameters
         ----------
-        run : Path
+        run : str or os.PathLike
             A finished run. Its files are not used any more afterwards.
         last_row : mapping of str to float
             The losses at the last step, as a row of ``metrics.csv``.
         """
+        run = Path(run)
         model = load_model(run / "model")
         values = {each.name: getattr(model, each.name) for each in fields(Model)}
         # Copies: the tensors that were read are parts of the file.

@@ -19,6 +19,7 @@ from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.networks.receptive_field import round_up
 from tomostain.networks.registry import parse_generator_spec
 from tomostain.networks.tile_invariance import is_tile_invariant
+from tomostain.paths import StrPath
 from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.exact import exact_tiles, halo_of
 from tomostain.tiling.noise import FIRST_SLICE, with_noise
@@ -269,7 +270,7 @@ class Trainer:
                 for network in networks:
                     network.train()
 
-    def end_epoch(self, run: Path) -> dict[str, float]:
+    def end_epoch(self, run: StrPath) -> dict[str, float]:
         """Save the weights of every term with a new minimum of its mean, write a sample image, and validate.
 
         Only rank zero writes and validates.
@@ -285,7 +286,7 @@ class Trainer:
             if mean < self.state.best.get(name, float("inf")):
                 self.state.best[name] = mean
                 if self.context.is_rank_zero:
-                    save_best(run, name, self.state)
+                    save_best(Path(run), name, self.state)
         self.state.sums = {}
         if not self.context.is_rank_zero:
             return {}
@@ -320,7 +321,7 @@ class Trainer:
 
     @torch.no_grad()
     @uncompiled()
-    def write_sample(self, run: Path) -> None:
+    def write_sample(self, run: StrPath) -> None:
         """Write an image of two training patches and, if a fold validates, of two validation patches."""
         networks, draws = self.state.networks, torch.Generator().manual_seed(1)
         rows = []
@@ -333,4 +334,4 @@ class Trainer:
                 x = batch.x[:, self.recipe.ct_slices // 2, None] if self.recipe.ct_slices > 1 else batch.x
                 images = [x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
                 rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
-        write_sample(run, self.state.step, sample_picture(rows))
+        write_sample(Path(run), self.state.step, sample_picture(rows))

@@ -30,6 +30,7 @@ from tomostain.networks.perceptual import (
     alexnet_features,
     load_weights,
 )
+from tomostain.paths import StrPath
 
 SQUEEZE_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 SQUEEZE_SHA256 = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
@@ -91,7 +92,7 @@ class Lpips:
     def __init__(
         self,
         network: str = "alex",
-        weights: str | Path | None = None,
+        weights: StrPath | None = None,
         *,
         fetch: bool = False,
         device: str | torch.device = "cpu",
@@ -210,7 +211,7 @@ def _layer_distance(w: Tensor, fx: Tensor, fy: Tensor) -> float:
 
 
 def load_squeezenet(
-    path: str | Path | None = None, *, fetch: bool = False, cache: Path | None = None
+    path: StrPath | None = None, *, fetch: bool = False, cache: Path | None = None
 ) -> dict[str, Tensor]:
     """Read SqueezeNet 1.1's convolutions from torchvision's file, after checking its SHA-256.
 

@@ -49,14 +49,14 @@ class StainedVolume(SliceIndexing):
 
     def __init__(
         self,
-        path: Path,
+        path: StrPath,
         arrays: Sequence[Any],
         scales: Sequence[Any],
         provenance: dict[str, Any],
         placements: Sequence[Placement | None] = (),
         verifier: ShardVerifier | None = None,
     ) -> None:
-        self.path = path
+        self.path = path = Path(path)
         self._arrays = list(arrays)
         self._blosc = [BloscCheck(path / array.path, array) for array in self._arrays]
         self.levels: tuple[tuple[Shape, tuple[float, float, float]], ...] = tuple(

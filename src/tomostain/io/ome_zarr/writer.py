@@ -38,6 +38,7 @@ from tomostain.io.ome_zarr.plan import (
 from tomostain.io.ome_zarr.pyramid import Shape, pyramid_shapes, reduce
 from tomostain.io.ome_zarr.shard_file import ShardLayout
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_name, write_shard_sums
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
 IN_USE = "presence.lock"
@@ -63,10 +64,10 @@ class OmeZarrWriter:
         uint8 for a stained volume; uint8, uint16 or float32 for a grey one.
     """
 
-    def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
+    def __init__(self, path: StrPath, plan: Mapping[str, Any]) -> None:
         import zarr
 
-        self.path = path
+        self.path = path = Path(path)
         self.shape: Shape = tuple(plan["shape"])
         self.channels = channels_of(plan)
         self.dtype = dtype_of(plan)

@@ -17,6 +17,7 @@ from tomostain.io import Volume, open_stained, open_volume
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume
+from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.view.browser.ct_placement import ct_placement
 from tomostain.view.browser.first_view import FirstView, Viewer
@@ -44,8 +45,8 @@ class ServeKeywords(TypedDict, total=False):
 
 @renamed_parameters(tell="echo")
 def browse(
-    path: Path,
-    ct: Path | None = None,
+    path: StrPath,
+    ct: StrPath | None = None,
     *,
     voxel_um: float | Sequence[float] | None = None,
     allow_missing: bool = False,
@@ -57,9 +58,9 @@ def browse(
 
     Parameters
     ----------
-    path : Path
+    path : str or os.PathLike
         A stained OME-Zarr (served directly), or a µCT volume (shown grey, from a copy in a temporary folder).
-    ct : Path, optional
+    ct : str or os.PathLike, optional
         The µCT volume that was stained, shown next to the stain with a movable border.
     voxel_um : float or sequence of float, optional
         Voxel size of the µCT if its files do not state it, µm.
@@ -78,7 +79,7 @@ def browse(
         If the 3D viewer is asked for and not installed, a volume cannot be read, or the port is taken.
     """
     check_keywords("browse", serving, ServeKeywords.__annotations__)
-    sources = client_of(serving.get("first", FirstView()).viewer), Path(path), ct and Path(ct)
+    sources = client_of(serving.get("first", FirstView()).viewer), Path(path), None if ct is None else Path(ct)
     with prepared_site(*sources, voxel_um, progress, allow_missing=allow_missing, overlays=overlays) as site:
         serve(site, **serving)
 

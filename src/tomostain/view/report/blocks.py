@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from tomostain.deprecation import renamed
+from tomostain.paths import StrPath
 
-Picture = NDArray[Any] | Path
+Picture = NDArray[Any] | StrPath
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""

@@ -2,8 +2,8 @@
 
 import base64
 import io
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.figures.drawing import to_rgb
+from tomostain.paths import StrPath
 
 _FEW_COLOURS = 4096
 
@@ -33,12 +34,12 @@ class Encoded:
     height: int
 
 
-def encode(picture: NDArray[Any] | Path, encoding: Encoding) -> Encoded:
+def encode(picture: NDArray[Any] | StrPath, encoding: Encoding) -> Encoded:
     """Create a data URI of an image: PNG if it has few colours (drawings), else JPEG.
 
     Parameters
     ----------
-    picture : ndarray or Path
+    picture : ndarray, str or os.PathLike
         Grey or RGB (see `to_rgb`), or the path of an image file.
     encoding : Encoding
         Width and quality.
@@ -48,7 +49,7 @@ def encode(picture: NDArray[Any] | Path, encoding: Encoding) -> Encoded:
     InputError
         If the file cannot be read.
     """
-    image = _open(picture) if isinstance(picture, (str, Path)) else Image.fromarray(_contiguous(picture))
+    image = _open(picture) if isinstance(picture, str | os.PathLike) else Image.fromarray(_contiguous(picture))
     if image.width > encoding.width_px:
         height = max(1, round(image.height * encoding.width_px / image.width))
         image = image.resize((encoding.width_px, height), Image.Resampling.LANCZOS)
@@ -64,10 +65,10 @@ def encode(picture: NDArray[Any] | Path, encoding: Encoding) -> Encoded:
     return Encoded(f"data:image/{kind};base64,{text}", image.width, image.height)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: StrPath) -> Image.Image:
     from tomostain.io.images import read_image
 
-    return Image.fromarray(_contiguous(read_image(Path(path))))
+    return Image.fromarray(_contiguous(read_image(path)))
 
 
 def _contiguous(picture: NDArray[Any]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import refuse_existing, write_text
+from tomostain.paths import StrPath
 from tomostain.view.report.blocks import Report
 from tomostain.view.report.encoding import Encoding
 from tomostain.view.report.html import page
@@ -12,12 +13,12 @@ MAX_BYTES = 8_000_000
 _ENCODINGS = (Encoding(1600, 90), Encoding(1400, 84), Encoding(1100, 78), Encoding(800, 70))
 
 
-def write_report(path: Path, report: Report, *, overwrite: bool = False, max_bytes: int = MAX_BYTES) -> Path:
+def write_report(path: StrPath, report: Report, *, overwrite: bool = False, max_bytes: int = MAX_BYTES) -> Path:
     """Write a report as one self-contained HTML page: no other file, no network, no JavaScript needed.
 
     Parameters
     ----------
-    path : Path
+    path : str or os.PathLike
         The HTML file.
     report : Report
         Content. All text is escaped.
@@ -29,7 +30,7 @@ def write_report(path: Path, report: Report, *, overwrite: bool = False, max_byt
     Returns
     -------
     Path
-        `path`.
+        Of the page.
 
     Raises
     ------
