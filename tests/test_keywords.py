@@ -1,11 +1,14 @@
 """A typed dictionary of keywords has the names of the object that it stands for, so that no option is forgotten."""
 
 import dataclasses
+import inspect
 
 import pytest
 
 from tomostain.errors import InputError
 from tomostain.evaluate.config import EvaluateConfig, EvaluateOptions
+from tomostain.evaluate.metrics.base import Metric, MetricAttributes
+from tomostain.evaluate.metrics.patch import PatchKeywords, PatchOptions
 from tomostain.measure.labelling import MeasureSources, SourceKeywords
 from tomostain.measure.section import SectionKeywords, SectionSources
 from tomostain.stain.request import RENAMED, StainOptions, StainRequest
@@ -15,6 +18,8 @@ from tomostain.train.default_recipe import choose_recipe
 from tomostain.train.terms import Term, TermOptions
 from tomostain.view.exchange.options import ModelExportKeywords, ModelExportOptions
 from tomostain.view.export.formats import ExportKeywords, ExportOptions
+from tomostain.view.sections import SectionKeywords as ViewSectionKeywords
+from tomostain.view.sections import SectionOptions
 
 PAIRS = {
     StainOptions: (StainRequest, {"model", "volume", "out", "may_fall_back"}, set(RENAMED)),
@@ -23,17 +28,23 @@ PAIRS = {
     ModelExportKeywords: (ModelExportOptions, set(), set()),
     SourceKeywords: (MeasureSources, {"stained"}, set()),
     SectionKeywords: (SectionSources, set(), set()),
+    ViewSectionKeywords: (SectionOptions, set(), set()),
+    MetricAttributes: (Metric, {"name", "compute", "summary"}, set()),
     TermOptions: (Term, {"compute"}, set()),
 }
 """Keywords → the dataclass, its fields that are parameters of their own, and older names among the keywords."""
 
 
-@pytest.mark.parametrize("keywords", PAIRS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("keywords", PAIRS, ids=lambda each: f"{each.__module__}.{each.__name__}")
 def test_keywords_are_the_fields(keywords):
     target, others, older = PAIRS[keywords]
     names = {field.name for field in dataclasses.fields(target)}
     assert set(keywords.__annotations__) == (names - others) | older
     assert others <= names
+
+
+def test_keywords_of_patches_are_the_parameters_of_their_options():
+    assert set(PatchKeywords.__annotations__) == set(inspect.signature(PatchOptions.of).parameters)
 
 
 def test_keywords_of_an_evaluation_are_the_keys_of_its_configuration():

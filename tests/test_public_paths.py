@@ -127,6 +127,6 @@ def test_the_public_names_are_those_of_the_package() -> None:
 
 def test_a_report_takes_the_path_of_an_image_as_text(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.full((4, 5, 3), 90, np.uint8))
-    out = write_report(str(tmp_path / "page.html"), Report("t", ("s",), (Figure(str(tmp_path / "a.png"), "c"),)))
+    out = write_report(str(tmp_path / "page.html"), Report("t", opening=(Figure(str(tmp_path / "a.png"), "c"),)))
     assert out == tmp_path / "page.html"
     assert "data:image/png" in out.read_text(encoding="utf-8")
