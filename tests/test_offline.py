@@ -1,7 +1,9 @@
-"""Nothing is sent to or asked from another machine, from the phantom to the view in the browser."""
+"""The whole pipeline on files: it asks no other machine for anything, and others may read what it writes."""
 
 import contextlib
+import os
 import socket
+import stat
 import sys
 import threading
 import urllib.request
@@ -58,19 +60,20 @@ def test_a_name_and_an_address_of_the_network_are_detected():
     assert not any("127.0.0.1" in line for line in calls)
 
 
-def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
-    """Phantom, register, prepare, train, stain, evaluate, check, view, export, and the page of the browser."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipe.yaml").write_text(toy_recipe(patch_px=16).to_yaml())
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """Phantom, register, prepare, train, stain, evaluate, check, view and export; return the folder and the calls."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / "recipe.yaml").write_text(toy_recipe(patch_px=16).to_yaml())
     rows = []
-    with offline() as calls:
+    with contextlib.chdir(folder), offline() as calls:
         for seed in (0, 4, 5):
             size = ("--size", 40, "--voxel-um", 64, "--pixel-um", 50)
             works("phantom", f"specimen-{seed}", "--seed", seed, *size)
             rows.append(
                 f"s{seed},specimen-{seed}/volume,specimen-{seed}/slide.ome.tif,specimen-{seed}/truth/section.yaml"
             )
-        (tmp_path / "specimens.csv").write_text("\n".join(["specimen,volume,slide,section", *rows]) + "\n")
+        (folder / "specimens.csv").write_text("\n".join(["specimen,volume,slide,section", *rows]) + "\n")
         start = ("--init", "specimen-0/truth/section.yaml", "--accept")
         works("register", "specimen-0/volume", "specimen-0/slide.ome.tif", "pair", *start)
         works("prepare", "specimens.csv", "dataset", "--folds", 2)
@@ -83,7 +86,22 @@ def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
         works("doctor")
         works("view", "stained.ome.zarr", "--out", "figures")
         works("export", "stained.ome.zarr", "slices", "--to", "rgba-tiff")
+    return folder, calls
+
+
+def test_the_whole_pipeline_stays_on_this_machine(pipeline):
+    _, calls = pipeline
     assert calls == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_every_output_has_the_permissions_of_a_new_file(pipeline):
+    folder, _ = pipeline
+    (folder / "new").mkdir()
+    (folder / "new" / "file").touch()
+    usual = {path.is_dir(): stat.S_IMODE(path.stat().st_mode) for path in (folder / "new", folder / "new" / "file")}
+    others = [path for path in folder.rglob("*") if stat.S_IMODE(path.stat().st_mode) != usual[path.is_dir()]]
+    assert not others
 
 
 def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):

@@ -247,16 +247,17 @@ def _by_network(flat: "Mapping[str, Tensor]") -> "dict[str, dict[str, Tensor]]":
 
 
 def _save_state(path: Path, state: "Mapping[str, Tensor]") -> None:
-    from safetensors.torch import save_file
+    # `save_file` makes a file that only its owner may read.
+    from safetensors.torch import save
 
     # Copies: safetensors refuses tensors that share memory (tied weights) or are not contiguous.
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, path)
+    path.write_bytes(save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}))
 
 
 def _save_arrays(path: Path, arrays: "Mapping[str, np.ndarray]") -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file(dict(arrays), path)
+    path.write_bytes(save(dict(arrays)))
 
 
 def _load_state(path: Path) -> "dict[str, Tensor]":

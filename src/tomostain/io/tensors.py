@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Write tensors atomically; an existing file is replaced."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with atomic_file(path) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        # `save_file` makes a file that only its owner may read.
+        temporary.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor] | None":
