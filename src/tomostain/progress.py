@@ -34,10 +34,28 @@ def never() -> bool:
     return False
 
 
-def raising_on_stop(progress: Progress, should_stop: ShouldStop, where: object) -> Progress:
+AGAIN = "run the same command again"
+CONTINUE = f"{AGAIN} to continue"
+"""What to do after a stop, where the finished part is kept."""
+
+
+def how_to_continue(*, overwrite: bool) -> str:
+    """Return what to do after a stop of work that `overwrite` begins from the start.
+
+    Examples
+    --------
+    >>> how_to_continue(overwrite=True)
+    'run the same command again without `overwrite=True` to continue'
+    """
+    return CONTINUE.replace("again", "again without `overwrite=True`") if overwrite else CONTINUE
+
+
+def raising_on_stop(
+    progress: Progress, should_stop: ShouldStop, where: object, *, next_step: str = CONTINUE
+) -> Progress:
     """Return a listener that raises `InterruptedRunError` after a request to stop, unless the work is complete.
 
-    For resumable work that may be interrupted at any progress report.
+    For work that may be interrupted at any progress report.
 
     Parameters
     ----------
@@ -46,6 +64,8 @@ def raising_on_stop(progress: Progress, should_stop: ShouldStop, where: object) 
     should_stop : callable
     where : object
         Named in the message.
+    next_step : str
+        End of the message: what to do next.
 
     Examples
     --------
@@ -60,9 +80,7 @@ def raising_on_stop(progress: Progress, should_stop: ShouldStop, where: object) 
     def report(label: str, done: int, total: int) -> None:
         progress(label, done, total)
         if done < total and should_stop():
-            raise InterruptedRunError(
-                f"{where}: {label}: {done} of {total} are done; run the same command again to continue"
-            )
+            raise InterruptedRunError(f"{where}: {label}: {done} of {total} are done; {next_step}")
 
     return report
 

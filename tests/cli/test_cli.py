@@ -95,7 +95,7 @@ def test_existing_output_is_preserved(tmp_path, fails):
     [
         (OSError(errno.ENOSPC, "No space left on device", "big.zarr"), 2, "big.zarr: the disk is full"),
         (InterruptedRunError("run: stopped at step 7; set `resume=True`"), 130, "resume"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
         (MemoryError("8 GB"), 2, "not enough memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.\nstack"),

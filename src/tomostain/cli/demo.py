@@ -10,6 +10,7 @@ from tomostain.cli.verbs import verb
 
 @verb(
     order=10,
+    continues=lambda values: True,
     examples="""
     tomostain demo
     tomostain demo my-demo --from-scratch --steps 2000

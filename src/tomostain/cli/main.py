@@ -1,27 +1,24 @@
 """The entry point: the Typer application, and the only place where errors become exit codes.
 
 Exit codes: 0 success, 1 internal error, 2 wrong input or options (one line on stderr), 3 uncertain registration,
-130 interrupted, 143 ended by SIGTERM.
+130 interrupted by Ctrl-C or stopped at a safe place by a signal, 143 ended by SIGTERM.
 """
 
-import errno
 import logging
 import os
 import shlex
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import typer
 from typer.core import TyperCommand
 
 import tomostain
+from tomostain.cli.interruption import NOT_BEGUN, EndedBySignal, raise_signals
 from tomostain.cli.log import SHOWN, logging_session, start_logging
 from tomostain.cli.messages import as_options, error_line
 from tomostain.cli.usage import usage_line
@@ -98,7 +95,7 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. The exit codes are listed at the top of this module."""
     _wait_without_spinning()
-    _clean_up_at_sigterm()
+    raise_signals()
     arguments = sys.argv[1:] if arguments is None else arguments
     if os.environ.get("_TOMOSTAIN_COMPLETE") == "complete_bash":
         from tomostain.cli.completion import words_of_bash
@@ -106,21 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with words_of_bash(os.environ):
             sys.exit(run(arguments))
     sys.exit(run(arguments))
-
-
-def _clean_up_at_sigterm() -> None:
-    """Let SIGTERM end the process as an exception does, so that temporary files are removed. Exit code 143."""
-    if not hasattr(signal, "SIGTERM") or threading.current_thread() is not threading.main_thread():
-        return
-    owner = os.getpid()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a fork ends as it would without this function
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGTERM)
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def _wait_without_spinning() -> None:
@@ -156,6 +138,10 @@ def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
         if debug:
             traceback.print_exc()
         return _report(error, _command(arguments))
+    except EndedBySignal as error:
+        if debug:
+            traceback.print_exc()
+        return _print(error.sentence, 128 + error.number)
     except PeerProcessError:
         return 1
     except Exception as error:
@@ -170,7 +156,7 @@ def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
         message = f"internal error: {type(error).__name__}: {error}"
         return _print(f"{message}. Run again with --debug and report the output", 1)
     if code == 130:  # typer's code for Ctrl-C
-        return _print("interrupted", 130)
+        return _print(NOT_BEGUN, 130)
     return code if isinstance(code, int) else 0
 
 
@@ -218,12 +204,14 @@ def _report(error: BaseException, command: TyperCommand | None = None) -> int:
         return _print(_out_of_memory(error), 2)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from tomostain.io.atomic import is_full_disk  # not for the help
+
+        if is_full_disk(error):
             return _print(
                 f"{where}the disk is full; free some space or write elsewhere, then run the same command again", 2
             )
         return _print(f"{where}{error.strerror or error}", 2)
-    return _print("interrupted", 130)
+    return _print(NOT_BEGUN, 130)
 
 
 def _out_of_memory(error: BaseException) -> str:

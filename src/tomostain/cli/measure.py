@@ -25,6 +25,7 @@ from tomostain.errors import InputError
 
 @verb(
     order=85,
+    output="paths",
     renamed={"--also": "--ensemble"},
     examples="""
     A volume:

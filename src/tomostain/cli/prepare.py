@@ -58,6 +58,8 @@ class PrepareVolumeOptions:
 
 @verb(
     order=40,
+    output="inputs",
+    continues=lambda values: not values["aligned"],  # the registrations are kept
     examples="""
     tomostain prepare specimens.csv dataset
     tomostain prepare specimens.csv dataset --ct-slices 3

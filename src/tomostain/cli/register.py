@@ -93,6 +93,7 @@ class RunOptions:
 
 @verb(
     order=20,
+    output="pair",
     examples="""
     tomostain register specimen/volume specimen/slide.ome.tif pair
     tomostain register scan slide.svs pair --voxel-um 5 --material dense

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from tomostain.cli.common import ALLOW_MISSING, DRY_RUN, OVERWRITE, bars, existing, triple
+from tomostain.cli.interruption import continues_zarr
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -36,6 +37,7 @@ class ResultOptions:
 
 @verb(
     order=65,
+    continues=continues_zarr,
     examples="""
     tomostain resample reco_folder reco_10um.ome.zarr --voxel-um 10
     tomostain resample scan.h5 slices --voxel-um 5 --input-voxel-um 10,5,5 --interpolation cubic

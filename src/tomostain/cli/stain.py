@@ -20,6 +20,7 @@ from tomostain.cli.common import (
     use_threads,
 )
 from tomostain.cli.completion import model_names
+from tomostain.cli.interruption import continues_zarr
 from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -183,6 +184,7 @@ class RunOptions:
 
 @verb(
     order=70,
+    continues=continues_zarr,
     renamed={"--doubt": "--uncertainty", "--also": "--ensemble", "--levels-picture": "--intensity-figure"},
     examples="""
     tomostain stain run/model reco_folder stained.ome.zarr

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tomostain.cli.interruption import EndedBySignal, Output, raised_signal
 from tomostain.cli.options import expanded
-from tomostain.errors import InputError
+from tomostain.errors import InputError, InterruptedRunError
 
 ENTRY_POINTS = "tomostain.verbs"
 
@@ -27,6 +28,7 @@ ENTRY_POINTS = "tomostain.verbs"
 _SHARED = {
     "common",
     "completion",
+    "interruption",
     "json_output",
     "log",
     "main",
@@ -42,6 +44,12 @@ _SHARED = {
 _COMMANDS = ("tomostain", "torchrun", "srun")
 
 F = TypeVar("F", bound=Callable[..., Any])
+Continues = Callable[[Mapping[str, Any]], bool]
+
+
+def _begins_again(values: Mapping[str, Any]) -> bool:
+    """Return False: after an interruption, the command begins again."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,18 @@ class Verb:
         Position in ``tomostain --help``: lower numbers first.
     renamed : mapping of str to str
         Older names of options, and the options that replace them.
+    continues : callable
+        Takes the values of the parameters by name; returns whether the same command continues after an interruption.
+    output : str
+        The parameter that names the file or folder to write. If it is a list, its last element does.
     """
 
     name: str
     function: Callable[..., Any]
     order: int
     renamed: Mapping[str, str] = field(default_factory=dict)
+    continues: "Continues" = _begins_again
+    output: str = "out"
 
 
 # Filled by `verb` when a module is imported.
@@ -72,7 +86,13 @@ REGISTRY: dict[str, Verb] = {}
 
 
 def verb(
-    *, examples: str = "", name: str | None = None, order: int = 1000, renamed: Mapping[str, str] | None = None
+    *,
+    examples: str = "",
+    name: str | None = None,
+    order: int = 1000,
+    renamed: Mapping[str, str] | None = None,
+    continues: Continues = _begins_again,
+    output: str = "out",
 ) -> Callable[[F], F]:
     """Register a function as a verb of the command line.
 
@@ -86,6 +106,12 @@ def verb(
         Position in ``tomostain --help``: lower numbers first. By default at the end.
     renamed : mapping of str to str, optional
         Older names of options, such as ``{"--doubt": "--uncertainty"}``. They still work, and print a warning.
+    continues : callable, optional
+        Takes the values of the parameters by name; returns whether the same command continues after an interruption.
+        It must import nothing, since an import may be what was interrupted. By default the command begins again. A
+        verb with the option ``--resume`` continues with it, and needs no function.
+    output : str
+        The parameter that names the file or folder to write. If it is a list, its last element does.
 
     Examples
     --------
@@ -101,7 +127,7 @@ def verb(
         word = name or function.__name__.replace("_", "-")
         if examples:
             function.__doc__ = _with_examples(function.__doc__ or "", examples)
-        REGISTRY[word] = Verb(word, function, order, dict(renamed or {}))
+        REGISTRY[word] = Verb(word, function, order, dict(renamed or {}), continues, output)
         return function
 
     return decorate
@@ -176,9 +202,9 @@ def _describe(name: str, point: importlib.metadata.EntryPoint) -> str:
 
 
 class VerbCommand(TyperCommand):
-    """A command that accepts older names of its options."""
+    """A command that accepts older names of its options, and says how to go on after an interruption."""
 
-    renamed: Mapping[str, str] = {}
+    entry: Verb | None = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace the older names of options, with a warning, and parse the arguments."""
@@ -187,10 +213,31 @@ class VerbCommand(TyperCommand):
 
     def _current(self, word: str) -> str:
         option, equals, value = word.partition("=")
-        if option not in self.renamed:
+        renamed = {} if self.entry is None else self.entry.renamed
+        if option not in renamed:
             return word
-        typer.echo(f"warning: {option} is now {self.renamed[option]}", err=True)
-        return f"{self.renamed[option]}{equals}{value}"
+        typer.echo(f"warning: {option} is now {renamed[option]}", err=True)
+        return f"{renamed[option]}{equals}{value}"
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb.
+
+        Raises
+        ------
+        EndedBySignal
+            After Ctrl-C or SIGTERM, saying what is left and what to do next.
+        """
+        if self.entry is None:
+            return super().invoke(ctx)
+        output = Output.of(self.entry, ctx.params)
+        try:
+            return super().invoke(ctx)
+        except InterruptedRunError:
+            raise
+        except BaseException as error:
+            if (number := raised_signal(error)) is None:
+                raise
+            raise EndedBySignal(number, output.describe_interruption(self.entry, ctx.params)) from error
 
 
 class _Commands(MutableMapping[str, Any]):
@@ -205,7 +252,7 @@ class _Commands(MutableMapping[str, Any]):
             single.command(name, cls=VerbCommand)(expanded(entry.function))
             command = typer.main.get_command(single)
             assert isinstance(command, VerbCommand)
-            command.renamed = entry.renamed
+            command.entry = entry
             self._built[name] = command
         return self._built[name]
 

@@ -20,7 +20,7 @@ from tomostain.io.output_folder import ending_of
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.io.own_files import is_own_tiff
 from tomostain.paths import StrPath
-from tomostain.progress import Progress, ShouldStop, never, silent
+from tomostain.progress import AGAIN, Progress, ShouldStop, how_to_continue, never, raising_on_stop, silent
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def resample_file(
     progress : Progress
         Called for each z chunk, or slice.
     should_stop : callable
-        Asked between z chunks of an OME-Zarr.
+        Asked between z chunks of an OME-Zarr, or between some slices.
 
     Returns
     -------
@@ -110,7 +110,8 @@ def resample_file(
                     PlacementWarning,
                     stacklevel=2,
                 )
-            slices = _slices(resampled, progress)
+            stopping = raising_on_stop(progress, should_stop, out, next_step=f"nothing was written; {AGAIN}")
+            slices = _slices(resampled, stopping)
             write_stack(out, slices, voxel_um=resampled.voxel_um, overwrite=options.overwrite)
     return out
 
@@ -157,6 +158,7 @@ def _provenance(volume: Volume, resampling: Resampling) -> dict[str, Any]:
 def _write_ome_zarr(
     volume: Volume, out: Path, provenance: dict[str, Any], overwrite: bool, progress: Progress, should_stop: ShouldStop
 ) -> None:
+    next_step = how_to_continue(overwrite=overwrite)
     writer = create_ome_zarr(
         out,
         volume.shape,
@@ -172,13 +174,13 @@ def _write_ome_zarr(
     try:
         for start, stop in writer.pending():
             if should_stop():
-                raise InterruptedRunError(f"{out}: stopped at slice {start}; run the same command again to continue")
+                raise InterruptedRunError(f"{out}: stopped at slice {start}; {next_step}")
             with writer.lock(start) as is_locked:
                 if is_locked:
                     writer.write(start, volume.read(start, stop))
             progress("resampling", stop, volume.shape[0])
         if not writer.pending():
-            writer.finish(progress)
+            writer.finish(raising_on_stop(progress, should_stop, out, next_step=next_step))
     finally:
         writer.release()
 

@@ -22,6 +22,7 @@ from tomostain.io.locks import NO_LOCK, acquire, describe_holder, holder_of, rel
 from tomostain.paths import StrPath
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # How the names of temporary files and folders begin.
 TEMPORARY = ".tomostain-"
 _TEMPORARY = re.compile(r"\.tomostain-[0-9a-f]{8}-.+\.lock", re.DOTALL)
@@ -291,6 +292,17 @@ def make_parent(path: Path) -> None:
         raise InputError(f"{path}: cannot be written there ({error.strerror}); give another folder") from None
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether an error says that the disk is full, or that the quota of the user is used up.
+
+    Examples
+    --------
+    >>> is_full_disk(OSError(errno.EDQUOT, "Disk quota exceeded")), is_full_disk(OSError(errno.EACCES, "denied"))
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
     """Re-raise a "disk full" error, which has no path, with the output path and a hint that the run can be resumed.
@@ -303,7 +315,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full_disk(error):
             raise
         raise InputError(
             f"{path}: the disk or your quota is full; make room and run the same command again to continue"

@@ -5,6 +5,7 @@ A specimen that cannot be registered does not stop the others. It is dropped, an
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -88,7 +89,8 @@ def register_study(
     workers = _workers(waiting, jobs, cores)
     progress("registering", len(tasks) - len(waiting), len(tasks))
     # Spawned, not forked: the threads of torch do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_ignore_interrupt) as pool:
         threads = max(1, cores // workers)
         running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
         try:
@@ -98,10 +100,18 @@ def register_study(
                 _write_scores(folder, tasks, messages)
                 progress("registering", number, len(tasks))
         except BaseException:
-            # On Ctrl-C, tasks that have not started do not start.
+            # On Ctrl-C, tasks that have not started do not start, and those that run end: each takes minutes.
+            processes = tuple((getattr(pool, "_processes", None) or {}).values())  # no public name before Python 3.14
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
             raise
     return _write_scores(folder, tasks, messages)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the main process, which ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _workers(tasks: Sequence[SpecimenTask], jobs: int, cores: int) -> int:

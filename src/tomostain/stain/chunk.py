@@ -134,7 +134,8 @@ def stain_to_array(job: StainJob, progress: Progress = silent, should_stop: Shou
     InterruptedRunError
         After `should_stop` returned True; the work is lost.
     """
-    progress = raising_on_stop(progress, should_stop, job.volume.path)
+    next_step = "nothing is kept; run it again"
+    progress = raising_on_stop(progress, should_stop, job.volume.path, next_step=next_step)
     if job.config.statistics == "volume":
         job = with_volume_statistics(job, None)
     depth = job.volume.shape[0]
@@ -147,7 +148,7 @@ def stain_to_array(job: StainJob, progress: Progress = silent, should_stop: Shou
         for start in range(0, depth, job.config.z_chunk):
             stop = min(depth, start + job.config.z_chunk)
             if should_stop():
-                raise InterruptedRunError(f"{job.volume.path}: {start} of {depth} slices were stained; they are lost")
+                raise InterruptedRunError(f"{job.volume.path}: {start} of {depth} slices are done; {next_step}")
             report = partial(_report, progress, start, depth)
             begun = begin_chunk(job, read_chunk(job, start, stop, others), report)
             _collect(result, previous)  # while a GPU stains the next one

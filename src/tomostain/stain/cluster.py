@@ -20,7 +20,7 @@ from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.models import find_model
 from tomostain.networks.precision import Precision, resolve_precision
 from tomostain.paths import StrPath
-from tomostain.progress import Progress, ShouldStop, never, silent
+from tomostain.progress import Progress, ShouldStop, how_to_continue, never, silent
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.volume import begin, part_of, repair, stain
@@ -91,6 +91,7 @@ def stain_on_workers(
     for writer in writers:
         writer.leave()  # From here on the workers hold the volumes.
     out, chunks = request.out_path, writers[0].z_chunks()
+    next_step = how_to_continue(overwrite=request.overwrite)
     request = replace(request, intensity=job.intensity or "normalised", intensity_figure=None, overwrite=False)
     with _client(workers, scheduler) as client:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -101,7 +102,7 @@ def stain_on_workers(
             client.submit(_stain_part, request, (part, parts), threads, pure=False): len(part_of(chunks, part, parts))
             for part in range(1, parts + 1)
         }
-        _wait(client, tasks, progress, should_stop)
+        _wait(client, tasks, progress, should_stop, next_step)
     if count := chunks_left(out):
         raise InputError(
             f"{out}: {count} z chunks are still being stained by other processes; run the same command again when they "
@@ -179,7 +180,9 @@ def _unconverted(request: StainRequest) -> _Unconverted:
     return _Unconverted(**{each.name: getattr(request, each.name) for each in fields(request)} | {"device": "cpu"})
 
 
-def _wait(client: "Client", tasks: "dict[Future, int]", progress: Progress, should_stop: ShouldStop) -> None:
+def _wait(
+    client: "Client", tasks: "dict[Future, int]", progress: Progress, should_stop: ShouldStop, next_step: str
+) -> None:
     """Wait for all tasks, each with its number of z chunks, and report the chunks that are done."""
     from distributed import KilledWorker, wait
 
@@ -203,7 +206,7 @@ def _wait(client: "Client", tasks: "dict[Future, int]", progress: Progress, shou
             progress("staining", done, total)
         if pending and should_stop():
             client.cancel(list(pending))
-            raise InterruptedRunError(f"{done} of {total} z chunks are stained; run the same command again to continue")
+            raise InterruptedRunError(f"{done} of {total} z chunks are stained; {next_step}")
 
 
 def _stain_part(request: StainRequest, part: tuple[int, int], threads: int) -> None:

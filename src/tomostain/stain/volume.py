@@ -18,7 +18,7 @@ from tomostain.io.array_source import ArraySource
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.paths import StrPath
-from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
+from tomostain.progress import Progress, ShouldStop, how_to_continue, never, raising_on_stop, silent
 from tomostain.stain.chunk import Chunk, PendingChunk, begin_chunk, read_chunk, stain_to_array
 from tomostain.stain.job import StainJob, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes
@@ -150,7 +150,8 @@ def stain(
     with naming_full_disk(out):
         job, writers = begin(request)
         try:
-            run = _VolumeRun(job, writers, part, progress, should_stop)
+            next_step = how_to_continue(overwrite=request.overwrite)
+            run = _VolumeRun(job, writers, part, progress, should_stop, next_step)
             run.run()
         finally:
             for writer in writers:
@@ -231,6 +232,8 @@ class _VolumeRun:
         Of the colours, and of the uncertainty if requested.
     part, progress, should_stop
         As `stain`.
+    next_step : str
+        What the message says after a stop.
     """
 
     def __init__(
@@ -240,18 +243,19 @@ class _VolumeRun:
         part: Part,
         progress: Progress,
         should_stop: ShouldStop,
+        next_step: str,
     ) -> None:
         self.job, self.writers = job, writers
         self.out = writers[0].path
         self.starts = [start for start, _ in part_of(writers[0].z_chunks(), *part)]
         self.whole = part == (1, 1)
-        self.progress, self.should_stop = progress, should_stop
+        self.progress, self.should_stop, self.next_step = progress, should_stop, next_step
         self.stained = 0
         """Slices that this run stained."""
 
     def run(self) -> None:
         """Stain the missing chunks, then complete the volume if none is missing."""
-        stopping = raising_on_stop(self.progress, self.should_stop, self.out)
+        stopping = raising_on_stop(self.progress, self.should_stop, self.out, next_step=self.next_step)
         repair(self.writers, None if self.whole else self.starts, stopping)
         is_missing = self._is_missing()
         if self.job.config.statistics == "volume" and is_missing:
@@ -310,9 +314,7 @@ class _VolumeRun:
 
         def raise_if_stopped() -> None:
             if done < depth and self.should_stop():
-                raise InterruptedRunError(
-                    f"{self.out}: {done} of {depth} slices are stained; run the same command again to continue"
-                )
+                raise InterruptedRunError(f"{self.out}: {done} of {depth} slices are stained; {self.next_step}")
 
         raise_if_stopped()
         overlapped(pending, claim=claim, read=read, make=make, write=write, after=after, in_flight=self.job.in_flight)

@@ -1,12 +1,12 @@
 """Failures of the machine during a training, as errors that say what to do: a full disk, and no memory."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
 from tomostain.errors import InputError
+from tomostain.io.atomic import is_full_disk
 from tomostain.memory import is_out_of_memory
 
 
@@ -27,7 +27,7 @@ def explain_failures(run: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full_disk(error):
             raise
         if run is None:
             raise InputError(

@@ -7,7 +7,6 @@ that several writers need not share a file). The folder is removed when the pyra
 volume: each locks its chunk.
 """
 
-import errno
 import json
 import logging
 import shutil
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
-from tomostain.io.atomic import write_text
+from tomostain.io.atomic import is_full_disk, write_text
 from tomostain.io.chunk_progress import ChunkProgress
 from tomostain.io.locks import SharedLock, lock
 from tomostain.io.ome_zarr.coarser import CoarserLevels
@@ -43,7 +42,6 @@ from tomostain.progress import Progress, silent, track
 
 IN_USE = "presence.lock"
 _FINISH_LOCK, _FINISHED = ".tomostain-finish.lock", ".tomostain-finished"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 logger = logging.getLogger("tomostain.io")
 
 
@@ -271,7 +269,7 @@ class OmeZarrWriter:
             array[:, z0 : z0 + values.shape[1]] = values  # an array that an older version made in another way
             return shard_checksum(shard)
         except OSError as error:
-            if error.errno not in _NO_SPACE:
+            if not is_full_disk(error):
                 raise
             where = f"slice {z0}" + (f" of level {level}" if level else "")
             raise InputError(

@@ -1,0 +1,150 @@
+"""What the command line says about a command that Ctrl-C or SIGTERM ended: what is left of it, and what to do next."""
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from tomostain.progress import AGAIN, CONTINUE
+
+if TYPE_CHECKING:
+    from tomostain.cli.verbs import Verb
+
+NOT_BEGUN = f"interrupted before it began; {AGAIN}"
+
+State = tuple[int, int] | None
+
+
+class EndedBySignal(SystemExit):
+    """The end of the process by a signal, as an exception, so that temporary files are removed.
+
+    Parameters
+    ----------
+    number : int
+        The signal. The exit code is 128 more.
+    sentence : str
+        What is left, and what to do next.
+    """
+
+    def __init__(self, number: int, sentence: str = NOT_BEGUN) -> None:
+        super().__init__(128 + number)
+        self.number = number
+        self.sentence = sentence
+
+
+_raised: list[int] = []
+"""Signals that were raised as exceptions in this process. Imports of C extensions may replace such an exception."""
+
+
+def raise_signals() -> None:
+    """Let Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `EndedBySignal`, and remember that they did.
+
+    Verbs that stop at a safe place (`tomostain.interrupts.listen_for_interrupt`) handle the first signal themselves.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    owner = os.getpid()
+    _raised.clear()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _raised.append(number)
+        raise KeyboardInterrupt
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a fork ends as it would without this function
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        _raised.append(number)
+        raise EndedBySignal(number)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+        signal.signal(signal.SIGINT, interrupt)
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, end)
+
+
+def raised_signal(error: BaseException) -> int | None:
+    """Return the signal that ended a command with this exception; None if the command failed by itself."""
+    if isinstance(error, EndedBySignal):
+        return error.number
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    return _raised[-1] if _raised and isinstance(error, Exception) else None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output of a command, as it was when the command began.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file or folder; None if the command writes none, or chooses its name itself.
+    before : tuple of int or None
+        Inode and time of change, ns; None if it did not exist.
+    """
+
+    path: Path | None
+    before: State
+
+    @classmethod
+    def of(cls, verb: "Verb", values: Mapping[str, Any]) -> "Output":
+        """Return the output that the values of the parameters name."""
+        value = None if values.get("dry_run") else values.get(verb.output)
+        if isinstance(value, list | tuple):
+            value = value[-1] if value else None
+        path = None if value is None else Path(value)
+        return cls(path, _state(path))
+
+    def describe_interruption(self, verb: "Verb", values: Mapping[str, Any]) -> str:
+        """Return one sentence about an interruption.
+
+        Parameters
+        ----------
+        verb : Verb
+        values : mapping of str to object
+            The values of its parameters.
+
+        Examples
+        --------
+        >>> from tomostain.cli.verbs import Verb
+        >>> cut = Verb("cut", lambda: None, order=1)
+        >>> values = {"out": "a-name-that-is-free.tif"}
+        >>> Output.of(cut, values).describe_interruption(cut, values)
+        'interrupted; nothing was written to a-name-that-is-free.tif; run the same command again'
+        """
+        if values.get("dry_run"):
+            return f"interrupted; nothing was written; {AGAIN}"
+        if "resume" in values:
+            return f"interrupted; {CONTINUE if values['resume'] else f'{AGAIN} with --resume to continue'}"
+        if verb.continues(values):
+            return f"interrupted; {CONTINUE}"
+        if self.path is None:
+            return f"interrupted; {AGAIN}"
+        if _state(self.path) == self.before:
+            return f"interrupted; nothing was written to {self.path}; {AGAIN}"
+        again = AGAIN if values.get("overwrite", True) else f"{AGAIN} with --overwrite"
+        return f"interrupted; {self.path} is perhaps incomplete; {again}"
+
+
+def continues_zarr(values: Mapping[str, Any]) -> bool:
+    """Return whether the same command continues: an OME-Zarr does, other outputs are written as a whole.
+
+    Examples
+    --------
+    >>> continues_zarr({"out": "stained.ome.zarr", "overwrite": False})
+    True
+    """
+    return str(values["out"]).rstrip("/").endswith(".zarr") and not values["overwrite"]
+
+
+def _state(path: Path | None) -> State:
+    try:
+        status = None if path is None else path.lstat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_ino, status.st_mtime_ns)

@@ -1,0 +1,185 @@
+"""Ctrl-C and SIGTERM: one line says what is left of a command and what to do next, and saying so is true."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from tomostain.cli.interruption import EndedBySignal, Output
+from tomostain.cli.main import app, run
+from tomostain.cli.verbs import REGISTRY, Verb, VerbCommand, built_in_verbs, load_verb
+from tomostain.errors import InputError
+
+AGAIN = "run the same command again"
+
+
+def says(verb, before=None, during=None, **values):
+    """Return what a verb says after an interruption; `before` and `during` change files."""
+    entry = load_verb(verb)
+    if before:
+        before()
+    output = Output.of(entry, values)
+    if during:
+        during()
+    return output.describe_interruption(entry, values)
+
+
+@pytest.mark.parametrize(
+    ("verb", "values"),
+    [
+        ("stain", {"volume": "scan", "out": "stained.ome.zarr", "overwrite": False}),
+        ("resample", {"volume": "scan", "out": "small.ome.zarr", "overwrite": False}),
+        ("prepare", {"inputs": ["specimens.csv", "dataset"], "aligned": False, "overwrite": False}),
+        ("demo", {"out": "demo"}),
+        ("train", {"run": "run", "resume": True, "overwrite": False}),
+    ],
+)
+def test_verbs_that_continue_say_so(verb, values):
+    assert says(verb, **values) == f"interrupted; {AGAIN} to continue"
+
+
+def test_a_training_continues_with_the_option_resume():
+    assert says("train", run="run", resume=False, overwrite=False) == f"interrupted; {AGAIN} with --resume to continue"
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "others"),
+    [
+        ("register", "pair", {}),
+        ("export", "out", {}),
+        ("evaluate", "out", {}),
+        ("compare", "out", {}),
+        ("phantom", "out", {}),
+        ("section", "out", {}),
+        ("models", "out", {}),
+        ("view", "out", {}),
+        ("stain", "out", {"volume": "slice.png"}),
+        ("resample", "out", {}),
+        ("measure", "paths", {}),
+        ("prepare", "inputs", {"aligned": True}),
+    ],
+)
+def test_verbs_that_begin_again_look_whether_they_wrote_anything(verb, name, others, tmp_path):
+    out = tmp_path / "result"
+    values = others | {name: [Path("input"), out] if name in ("paths", "inputs") else out, "overwrite": False}
+    nothing = f"interrupted; nothing was written to {out}; {AGAIN}"
+    assert says(verb, **values) == nothing
+    assert says(verb, out.mkdir, **values) == nothing  # as it was
+    perhaps = f"interrupted; {out} is perhaps incomplete; {AGAIN}"
+    assert says(verb, None, (out / "file").touch, **values) == f"{perhaps} with --overwrite"
+    assert says(verb, None, (out / "other").touch, **values | {"overwrite": True}) == perhaps
+
+
+@pytest.mark.parametrize("verb", built_in_verbs())
+def test_the_named_parameters_exist(verb):
+    entry = load_verb(verb)
+    names = {each.name for each in typer.main.get_command(app).commands[verb].params}
+    assert entry.output in names or verb in ("check", "doctor", "recipes", "train")  # no output, or --resume
+
+
+@pytest.mark.parametrize("verb", ["check", "doctor", "recipes"])
+def test_verbs_without_output_claim_nothing_about_files(verb):
+    assert says(verb) == f"interrupted; {AGAIN}"
+
+
+def test_a_dry_run_wrote_nothing():
+    values = {"run": "run", "resume": False, "dry_run": True}
+    assert says("train", **values) == f"interrupted; nothing was written; {AGAIN}"
+
+
+def test_an_error_that_replaces_the_interrupt_is_no_internal_error(monkeypatch, capsys):
+    """Imports of C extensions turn KeyboardInterrupt into other errors."""
+
+    def interrupted():
+        monkeypatch.setattr("tomostain.cli.interruption._raised", [signal.SIGTERM])
+        raise AttributeError("partially initialized module 'torch'")
+
+    monkeypatch.setattr("tomostain.installation.platform.python_version", interrupted)
+    assert run(["doctor"]) == 143
+    assert capsys.readouterr().err == f"tomostain: interrupted; {AGAIN}\n"
+
+
+def test_other_errors_stay_what_they_are(monkeypatch):
+    def fails() -> None:
+        raise InputError("scan: empty")
+
+    command = VerbCommand("fails", callback=fails)
+    command.entry = Verb("fails", fails, order=1)
+    with pytest.raises(InputError, match="scan: empty"):
+        command.main([], standalone_mode=False)
+    monkeypatch.setattr("tomostain.cli.interruption._raised", [signal.SIGINT])
+    with pytest.raises(EndedBySignal) as ended:
+        command.main([], standalone_mode=False)
+    assert ended.value.code == 130
+    assert "fails" not in REGISTRY
+
+
+_PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+from tomostain.phantom import specimen
+def endless(*_, **__):
+    print("works", flush=True)
+    while True:
+        pass
+specimen.{name} = endless
+from tomostain.cli.main import main
+main(["-q", "phantom", "specimen", "--size", "32"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_both_signals_give_the_same_line_and_leave_no_files(tmp_path, number, code):
+    program = _PROGRAM.format(name="_images")
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(number)
+        err = process.communicate(timeout=120)[1]
+    assert (process.returncode, err) == (code, f"tomostain: interrupted; nothing was written to specimen; {AGAIN}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _stop_at_once(self, label, done, total):
+    """Ask to stop at the first report, as Ctrl-C does."""
+    if done < total:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("out", "left"), [("slices", False), ("small.ome.zarr", True)])
+def test_ctrl_c_in_resampling_says_what_is_left(tmp_path, volume, out, left, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["-q", "resample", str(volume), out, "--voxel-um", "2.5"]
+    monkeypatch.setattr("tomostain.imaging.resampled_files.Z_CHUNK", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr("tomostain.cli.progress.Bars.__call__", _stop_at_once)
+        assert run(command) == 130
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert ("to continue" in line) == left
+    assert ("nothing was written" in line) != left
+    assert (tmp_path / out).exists() == left
+    assert run(command) == 0
+
+
+def test_an_interrupted_resampling_with_overwrite_continues_without_it(tmp_path, volume, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["-q", "resample", str(volume), "small.ome.zarr", "--voxel-um", "2.5"]
+    assert run(command) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("tomostain.cli.progress.Bars.__call__", _stop_at_once)
+        patched.setattr("tomostain.imaging.resampled_files.Z_CHUNK", 2)
+        assert run([*command, "--overwrite"]) == 130
+        assert "again without --overwrite to continue" in capsys.readouterr().err
+    monkeypatch.setattr("tomostain.imaging.resampled_files.Z_CHUNK", 2)
+    before = sorted((path, path.stat().st_mtime_ns) for path in Path("small.ome.zarr/0/c").rglob("*") if path.is_file())
+    assert before
+    time.sleep(0.01)
+    assert run(command) == 0
+    assert all(path.stat().st_mtime_ns == when for path, when in before)
