@@ -22,10 +22,10 @@ def says(verb, before=None, during=None, **values):
     entry = load_verb(verb)
     if before:
         before()
-    output = Output.of(entry, values)
+    output = Output.of(entry.output, values)
     if during:
         during()
-    return output.describe_interruption(entry, values)
+    return output.describe_interruption(values, continues=entry.continues(values))
 
 
 @pytest.mark.parametrize(

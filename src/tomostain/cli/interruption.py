@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tomostain.progress import AGAIN, CONTINUE
-
-if TYPE_CHECKING:
-    from tomostain.cli.verbs import Verb
-
+AGAIN = "run the same command again"
+CONTINUE = f"{AGAIN} to continue"
 NOT_BEGUN = f"interrupted before it began; {AGAIN}"
 
 State = tuple[int, int] | None
@@ -92,36 +89,35 @@ class Output:
     before: State
 
     @classmethod
-    def of(cls, verb: "Verb", values: Mapping[str, Any]) -> "Output":
-        """Return the output that the values of the parameters name."""
-        value = None if values.get("dry_run") else values.get(verb.output)
+    def of(cls, name: str, values: Mapping[str, Any]) -> "Output":
+        """Return the output that the parameter `name` names, from the values of all parameters."""
+        value = None if values.get("dry_run") else values.get(name)
         if isinstance(value, list | tuple):
             value = value[-1] if value else None
         path = None if value is None else Path(value)
         return cls(path, _state(path))
 
-    def describe_interruption(self, verb: "Verb", values: Mapping[str, Any]) -> str:
+    def describe_interruption(self, values: Mapping[str, Any], *, continues: bool = False) -> str:
         """Return one sentence about an interruption.
 
         Parameters
         ----------
-        verb : Verb
         values : mapping of str to object
-            The values of its parameters.
+            The values of the parameters.
+        continues : bool
+            The same command continues.
 
         Examples
         --------
-        >>> from tomostain.cli.verbs import Verb
-        >>> cut = Verb("cut", lambda: None, order=1)
         >>> values = {"out": "a-name-that-is-free.tif"}
-        >>> Output.of(cut, values).describe_interruption(cut, values)
+        >>> Output.of("out", values).describe_interruption(values)
         'interrupted; nothing was written to a-name-that-is-free.tif; run the same command again'
         """
         if values.get("dry_run"):
             return f"interrupted; nothing was written; {AGAIN}"
         if "resume" in values:
             return f"interrupted; {CONTINUE if values['resume'] else f'{AGAIN} with --resume to continue'}"
-        if verb.continues(values):
+        if continues:
             return f"interrupted; {CONTINUE}"
         if self.path is None:
             return f"interrupted; {AGAIN}"

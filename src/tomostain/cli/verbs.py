@@ -229,7 +229,7 @@ class VerbCommand(TyperCommand):
         """
         if self.entry is None:
             return super().invoke(ctx)
-        output = Output.of(self.entry, ctx.params)
+        output = Output.of(self.entry.output, ctx.params)
         try:
             return super().invoke(ctx)
         except InterruptedRunError:
@@ -237,7 +237,9 @@ class VerbCommand(TyperCommand):
         except BaseException as error:
             if (number := raised_signal(error)) is None:
                 raise
-            raise EndedBySignal(number, output.describe_interruption(self.entry, ctx.params)) from error
+            continues = self.entry.continues(ctx.params)
+            sentence = output.describe_interruption(ctx.params, continues=continues)
+            raise EndedBySignal(number, sentence) from error
 
 
 class _Commands(MutableMapping[str, Any]):
