@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from tomostain.errors import AmbiguousMaskWarning, ColourProfileWarning, InputError
-from tomostain.io import open_slide
+from tomostain.io import Slide, open_slide
 from tomostain.io.images import read_grey, read_mask, read_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
@@ -136,3 +136,57 @@ def test_masks_without_an_empty_pixel_are_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "c.png")
     tifffile.imwrite(tmp_path / "all.tif", np.ones((4, 5), np.uint8), metadata=None)
     assert read_mask(tmp_path / "all.tif").all()
+
+
+def modes_of(name: str, profile: bytes | None, mode: str, path: Path) -> Path:
+    """Write an image of one mode with a profile, and return its path."""
+    path = path / name
+    Image.fromarray(RGB).convert(mode).save(path, icc_profile=profile)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
+@pytest.mark.parametrize(
+    ("profile", "mode", "stated", "done"),
+    [
+        (None, "RGB", "none stated", "none, read as sRGB"),
+        (profile_of(ADOBE, 2.2), "RGB", "'test'", "to sRGB by the profile"),
+        (profile_of(S, 1.0)[:90], "RGB", "cannot be used", "none, read as sRGB"),
+        (None, "L", "none stated", "none, grey"),
+        (None, "CMYK", "none stated", "from cmyk to sRGB"),
+        (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), "RGB", "sRGB", "none, it is sRGB"),
+    ],
+    ids=["none", "adobe", "damaged", "grey", "cmyk", "srgb"],
+)
+def test_a_slide_says_which_profile_it_has_and_what_is_done_with_it(
+    tmp_path: Path, name: str, profile: bytes | None, mode: str, stated: str, done: str
+) -> None:
+    if mode == "CMYK" and name == "a.png":
+        pytest.skip("PNG has no CMYK")
+    slide = open_slide(modes_of(name, profile, mode, tmp_path), pixel_um=1.0)
+    colours = slide.colours
+    assert stated in colours["profile"]
+    assert colours["conversion"] == done
+    # True from outside: exactly a conversion "by the profile" changes RGB.
+    if mode == "RGB" and name != "a.jpg":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ColourProfileWarning)
+            assert (slide.read()[0] == RGB).all() == done.startswith("none")
+
+
+def test_a_slide_of_openslide_says_which_profile_it_has(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    image = np.tile(RGB, (20, 20, 1))
+    about = f"Aperio Image Library\n0x0 [0,0 {image.shape[1]}x{image.shape[0]}] (128x128)|AppMag = 20|MPP = 2.0"
+    path = tmp_path / "a.svs"
+    for profile in (profile_of(ADOBE, 2.2), None):
+        tifffile.imwrite(
+            path, image, tile=(128, 128), description=about, metadata=None, photometric="rgb", iccprofile=profile
+        )
+        colours = open_slide(path).colours
+        assert ("'test'" in colours["profile"]) == (profile is not None)
+        assert ("by the profile" in colours["conversion"]) == (profile is not None)
+
+
+def test_an_array_states_no_profile() -> None:
+    assert Slide.from_array(RGB, 1.0).colours == {"profile": "none stated", "conversion": "none, read as sRGB"}

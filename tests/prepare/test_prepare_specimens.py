@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tomostain.dataset.cut_pair import neighbours
 from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import load_pair
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.geometry.section import Section, grid_um
 from tomostain.imaging.common_grid import common_grid, cut_volume
@@ -226,6 +227,22 @@ def test_white_is_that_of_the_whole_slide_where_the_crop_has_no_glass(tmp_path):
     set_ = prepare_specimens(write_table(tmp_path, ["s1"]), tmp_path / "set", config)
     values = yaml.safe_load((set_.folder("s1") / "pair.yaml").read_text())
     assert values["levels"]["histology"]["white"] == pytest.approx([240 * 0.9, 240.0, 240 * 0.8], abs=2)
+
+
+def test_a_pair_states_the_colour_profile_of_its_slide(tmp_path):
+    folder = write_specimen(tmp_path / "s1")
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(folder / "slide.png").save(folder / "slide.png", icc_profile=srgb)
+    write_specimen(tmp_path / "s2")
+    config = PrepareConfig(ct_background=2000, ct_bone=9000)
+    set_ = prepare_specimens(write_table(tmp_path, ["s1", "s2"]), tmp_path / "set", config)
+    first, second = (yaml.safe_load((set_.folder(name) / "pair.yaml").read_text()) for name in ("s1", "s2"))
+    assert "sRGB" in first["slide_colours"]["profile"]
+    assert first["slide_colours"]["conversion"] == "none, it is sRGB"
+    assert second["slide_colours"] == {"profile": "none stated", "conversion": "none, read as sRGB"}
+    older = {key: value for key, value in first.items() if key != "slide_colours"}
+    (set_.folder("s1") / "pair.yaml").write_text(yaml.safe_dump(older))
+    assert load_pair(set_.folder("s1")).section == first["section"]
 
 
 def test_an_existing_output_is_reported_before_the_search(tmp_path, monkeypatch):

@@ -104,7 +104,10 @@ def cut_pair(
         slices = np.stack(
             [normalise_ct(np.where(np.isnan(p), ct_reference.background, p), ct_reference) for p in others]
         )
-    details = {"levels": {"ct": ct_reference.to_dict(), "histology": colours.to_dict()}}
+    details = {
+        "levels": {"ct": ct_reference.to_dict(), "histology": colours.to_dict()},
+        "slide_colours": slide.colours,
+    }
     return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict(), slices=slices), details
 
 

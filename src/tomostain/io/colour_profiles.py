@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from tomostain.errors import ColourProfileWarning
 from tomostain.io.colour_conversion import D65, in_blocks, rgb_from_linear, xyz_of_primaries
-from tomostain.io.colour_model import SRGB_POINTS, SRGB_PRIMARIES, PngColours, Profile
+from tomostain.io.colour_model import SRGB_POINTS, SRGB_PRIMARIES, ColourModel, PngColours, Profile
 
 _SAME = 2
 """Differences up to this many grey levels are those of rounding: the colours are sRGB."""
+NO_PROFILE, READ_AS_SRGB = "none stated", "none, read as sRGB"
 Convert = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
@@ -41,7 +42,7 @@ def to_srgb(rgb: NDArray[np.uint8], profile: Profile | None, path: Path) -> NDAr
     if profile is None:
         return rgb
     try:
-        name, convert = _png_conversion(profile) if isinstance(profile, PngColours) else _icc_conversion(profile)
+        name, convert = _conversion(profile)
     except ValueError as error:
         message = f"{path}: its colour profile cannot be used ({error}); the colours are read as sRGB"
         warnings.warn(message, ColourProfileWarning, stacklevel=3)
@@ -50,6 +51,48 @@ def to_srgb(rgb: NDArray[np.uint8], profile: Profile | None, path: Path) -> NDAr
         return rgb
     warnings.warn(f"{path}: its colours are converted from {name} to sRGB", ColourProfileWarning, stacklevel=3)
     return in_blocks(convert, rgb)
+
+
+def describe_colours(model: ColourModel) -> dict[str, str]:
+    """Return which colour profile an image states, and what is done with it when the image is read as sRGB.
+
+    Examples
+    --------
+    >>> describe_colours(ColourModel("rgb"))
+    {'profile': 'none stated', 'conversion': 'none, read as sRGB'}
+    >>> describe_colours(ColourModel("lab"))["conversion"]
+    'from lab to sRGB'
+    """
+    if model.kind == "lab" or (model.kind == "cmyk" and not isinstance(model.profile, bytes)):
+        return {"profile": NO_PROFILE, "conversion": f"from {model.kind} to sRGB"}
+    if model.kind == "grey":
+        return {"profile": "of grey values, not used" if model.profile else NO_PROFILE, "conversion": "none, grey"}
+    if not model.profile:
+        return {"profile": NO_PROFILE, "conversion": READ_AS_SRGB}
+    if model.kind == "cmyk" and isinstance(model.profile, bytes):
+        return {"profile": _name_of(model.profile), "conversion": "from cmyk to sRGB by the profile"}
+    try:
+        name, convert = _conversion(model.profile)
+    except ValueError as error:
+        return {"profile": f"cannot be used ({error})", "conversion": READ_AS_SRGB}
+    return {"profile": name, "conversion": "none, it is sRGB" if convert is None else "to sRGB by the profile"}
+
+
+def _name_of(profile: bytes) -> str:
+    """Return the name of an ICC profile."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = " ".join(ImageCms.getProfileDescription(source).split())[:60]
+    except (ImageCms.PyCMSError, OSError, TypeError, AttributeError):
+        return "cannot be used"
+    return f"'{name}'" if name else "an unnamed profile"
+
+
+def _conversion(profile: Profile) -> tuple[str, Convert | None]:
+    """Return the name of a profile and its conversion; None if it is sRGB. Raises ValueError if it cannot be used."""
+    return _png_conversion(profile) if isinstance(profile, PngColours) else _icc_conversion(profile)
 
 
 def png_colours(path: Path) -> PngColours | None:

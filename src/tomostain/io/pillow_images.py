@@ -98,6 +98,17 @@ def read_pillow(path: Path) -> Picture:
         return interpret_by_samples(_with_alpha(image), path, orientation, profile)
 
 
+def pillow_model(path: Path) -> ColourModel:
+    """Return the colour model that a PNG, JPEG or similar states, without its pixels."""
+    with opened_pillow(path) as image:
+        profile = image.info.get("icc_profile")
+        if image.mode == "CMYK":
+            return ColourModel("cmyk", profile=profile)
+        if image.format == "PNG" and profile is None:
+            profile = png_colours(path)
+        return ColourModel("grey" if image.mode[0] in "1LIF" else "rgb", profile=profile)
+
+
 def _orientation(path: Path, image: Any) -> int:
     """Return the orientation that EXIF or XMP states, 1 to 8."""
     if image.format == "PNG" and not any(kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt") for kind in _png_chunks(path)):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
 from tomostain.io.array_source import split_source
+from tomostain.io.colour_model import ColourModel
+from tomostain.io.colour_profiles import describe_colours
 from tomostain.io.czi import open_czi
 from tomostain.io.images import as_rgb
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
 from tomostain.io.ome_tiff import write_ome_tiff
-from tomostain.io.pillow_images import PILLOW_SUFFIXES, pillow_shape, read_pillow
+from tomostain.io.pillow_images import PILLOW_SUFFIXES, pillow_model, pillow_shape, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
 from tomostain.io.tiff_images import check_brightfield, check_level_size, main_image, read_level
 from tomostain.io.tiff_model import page_model
@@ -47,6 +49,7 @@ class Slide:
     pixel_um: float
     levels: tuple[Level, ...]
     _read_level: Callable[[int], NDArray[np.uint8]] = field(repr=False)
+    _model: Callable[[], ColourModel] = field(default=lambda: ColourModel("rgb"), repr=False)
 
     @classmethod
     def from_array(cls, rgb: NDArray[np.uint8], pixel_um: float, name: str = "slide") -> "Slide":
@@ -75,6 +78,11 @@ class Slide:
             raise InputError(f"{name}: a slide is a uint8 array (rows, columns, 3), found {rgb.dtype} {rgb.shape}")
         shape, length = (rgb.shape[0], rgb.shape[1]), check_length_um(pixel_um, "pixel_um")
         return cls(Path(name), shape, length, ((shape, length),), lambda _: rgb)
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Which colour profile the file states (``profile``), and what `read` does with it (``conversion``)."""
+        return describe_colours(self._model())
 
     def read(self, wanted_pixel_um: float | None = None) -> tuple[NDArray[np.uint8], float]:
         """Read the coarsest level that is at least as fine as a pixel size.
@@ -146,13 +154,13 @@ def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
         raise InputError(f"{path}: {'is a folder, not a slide' if path.is_dir() else 'no such file'}")
     name = path.name.lower()
     if name.endswith(".czi"):
-        shapes, stated, read = open_czi(path)
+        (shapes, stated, read), model = open_czi(path), lambda: ColourModel("rgb")
     elif name.endswith(PILLOW_SUFFIXES):
-        shapes, stated, read = _open_pillow(path)
+        (shapes, stated, read), model = _open_pillow(path), lambda: pillow_model(path)
     elif name.endswith(_OPENSLIDE_ONLY):
-        shapes, stated, read = _open_openslide(path)
+        (shapes, stated, read), model = _open_openslide(path), lambda: _openslide_model(path)
     elif name.endswith(TIFF_SUFFIXES):
-        shapes, stated, read = _open_tiff_slide(path)
+        shapes, stated, read, model = _open_tiff_slide(path)
     else:
         raise InputError(f"{path}: '{path.suffix}' is not a slide format known here; export it as OME-TIFF")
     if pixel_um is not None:
@@ -162,7 +170,7 @@ def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
     else:
         finest = square_pixel_um(path, stated[0], stated[1])
     levels = tuple((shape, finest * shapes[0][0] / shape[0]) for shape in shapes)
-    return Slide(path, shapes[0], finest, levels, read)
+    return Slide(path, shapes[0], finest, levels, read, model)
 
 
 _Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[np.uint8]]]
@@ -195,12 +203,25 @@ def _open_openslide(path: Path) -> _Opened:
         try:
             with openslide.OpenSlide(path) as opened:
                 region = opened.read_region((0, 0), level, opened.level_dimensions[level])
-                profile = getattr(opened, "color_profile", None)  # of OpenSlide 4
-            return as_rgb(np.asarray(region), path, None if profile is None else profile.tobytes())
+                profile = _openslide_profile(opened)
+            return as_rgb(np.asarray(region), path, profile)
         except openslide.OpenSlideError as error:
             raise InputError(f"{path}: level {level} cannot be read ({error}); copy or export it again") from None
 
     return shapes, (stated[0], stated[1]), read
+
+
+def _openslide_profile(slide: Any) -> bytes | None:
+    profile = getattr(slide, "color_profile", None)  # of OpenSlide 4
+    return None if profile is None else bytes(profile.tobytes())
+
+
+def _openslide_model(path: Path) -> ColourModel:
+    """Return the colour model of a slide as OpenSlide gives it: RGB, with the profile that the file states."""
+    import openslide
+
+    with openslide.OpenSlide(path) as slide:
+        return ColourModel("rgb", profile=_openslide_profile(slide))
 
 
 def _float(text: str | None) -> float | None:
@@ -210,13 +231,13 @@ def _float(text: str | None) -> float | None:
         return None
 
 
-def _open_tiff_slide(path: Path) -> _Opened:
+def _open_tiff_slide(path: Path) -> tuple[*_Opened, Callable[[], ColourModel]]:
     """Open a TIFF: with OpenSlide if it is of a scanner that OpenSlide knows (a renamed SVS), else with tifffile."""
     with opened_tiff(path) as tif:
         is_ome = tif.is_ome
     if not is_ome and _scanner(path):
         try:
-            return _open_openslide(path)
+            return *_open_openslide(path), lambda: _openslide_model(path)
         except InputError:
             pass  # tifffile reads some files that OpenSlide refuses
     with opened_tiff(path) as tif:
@@ -224,14 +245,14 @@ def _open_tiff_slide(path: Path) -> _Opened:
         shapes, spacing = image.shapes, image.spacing
         check_brightfield(image)
         check_level_size(path, image.levels[-1])
-        page_model(path, image.levels[0].keyframe)  # raises for colours that cannot be converted
+        model = page_model(path, image.levels[0].keyframe)  # raises for colours that cannot be converted
         check_complete(path, tif, [page for page in image.levels[0].pages if page is not None and page.parent is tif])
 
     def read_rgb(index: int) -> NDArray[np.uint8]:
         with opened_tiff(path) as opened:
             return read_level(opened, main_image(path, opened), index).rgb()
 
-    return shapes, (spacing[1], spacing[2]), read_rgb
+    return shapes, (spacing[1], spacing[2]), read_rgb, lambda: model
 
 
 def _scanner(path: Path) -> bool:
