@@ -184,3 +184,12 @@ def test_patches_are_compared_by_ssim_and_psnr_by_default():
     names = [metric.name for metric in PatchOptions().metrics]
     assert {"ssim", "psnr", "lpips"} <= {*names}
     assert len(names) == len({*names})
+
+
+def test_patches_have_the_side_of_the_paper_by_default():
+    for options in (PatchOptions(), PatchOptions.of()):
+        assert (options.patch_px, options.stride_px) == (256, None)
+        assert {metric.name for metric in options.metrics} == {"ssim", "psnr", "lpips"}
+        assert {metric.scope for metric in options.metrics} == {"patch"}
+    assert PatchOptions.of(64, 32).patch_px == 64
+    assert PatchOptions.of(64, 32).stride_px == 32

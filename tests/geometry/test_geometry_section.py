@@ -77,6 +77,23 @@ def test_an_axial_section_is_the_slice_itself():
     np.testing.assert_array_equal(block, volume[2])
 
 
+@given(
+    st.integers(0, 10_000),
+    st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    st.sampled_from([3.0, 40.0, 700.0]),
+    st.sampled_from([2.0, 25.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_slices_needed_are_those_around_the_plane_and_one_more_at_each_end(seed, shape, pixel_um, z_um):
+    section, n_slices = any_section(seed), 40
+    z = section.to_volume_um(grid_um(shape, pixel_um))[..., 0] / z_um
+    touched = {n + side for n in np.floor(z).astype(int).ravel() for side in (0, 1)} & {*range(n_slices)}
+    named = {*range(*slices_needed(section, shape, pixel_um, z_um, n_slices))}
+    assert touched <= named
+    near = {n for n in range(n_slices) if z.min() - 2.001 <= n <= z.max() + 2.001}
+    assert named <= near
+
+
 def test_slices_needed_stay_within_the_volume():
     section = Section(np.array([-500.0, 0, 0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
     assert slices_needed(section, (1000, 10), 10.0, 10.0, 50) == (0, 50)

@@ -333,3 +333,11 @@ def test_bone_that_is_cut_off_is_still_bone():
         image[:, 24:96, column : column + 14] = 300.0
     scan = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
     assert estimate_reference(scan).bone == pytest.approx(255, abs=2)
+
+
+def test_all_values_of_a_large_volume_are_normalised():
+    # More than one task (2^21 values) and an incomplete last part of 2^15.
+    values = (np.arange(2**22 + 2**15 + 77) % 40_000).astype(np.uint16)
+    expected = np.rint(np.clip(values * 2.0 + 500, 0, 65535)).astype(np.uint16)
+    reference = IntensityReference(background=4750.0, bone=14_750.0)
+    np.testing.assert_array_equal(normalise_ct(values, reference), expected)

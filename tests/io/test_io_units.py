@@ -3,8 +3,10 @@
 import math
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from tomostain.io.metadata.units import to_um
+from tomostain.io.metadata.units import nearly_equal, to_um
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,29 @@ def test_a_length_in_any_unit_is_in_micrometres(unit, factor):
 )
 def test_texts_that_are_not_lengths_give_none(value, unit):
     assert to_um(value, unit) is None
+
+
+LENGTHS = st.floats(1e-3, 1e6)
+
+
+@given(LENGTHS, st.floats(0.5, 2.0), st.sampled_from([1e-3, 0.5, 8.0, 1e4]))
+def test_lengths_are_nearly_equal_within_one_per_cent_of_the_larger_one(length, ratio, scale):
+    other = length * ratio
+    difference = 1 - min(ratio, 1 / ratio)
+    assume(abs(difference - 0.01) > 1e-9)
+    expected = difference < 0.01
+    assert nearly_equal(length, other) == nearly_equal(other, length) == expected
+    assert nearly_equal(length * scale, other * scale) == expected
+
+
+@given(LENGTHS, st.floats(0.98, 1.02))
+def test_near_the_limit_lengths_are_nearly_equal_within_one_per_cent(length, ratio):
+    difference = 1 - min(ratio, 1 / ratio)
+    assume(abs(difference - 0.01) > 1e-9)
+    assert nearly_equal(length, length * ratio) == (difference < 0.01)
+
+
+def test_a_difference_of_exactly_one_per_cent_counts_as_equal():
+    assert nearly_equal(100.0, 99.0)
+    assert nearly_equal(0.0, 0.0)
+    assert not nearly_equal(5.0, -5.0)
