@@ -80,6 +80,13 @@ def test_files_that_are_not_a_table_are_named(tmp_path: Path, content: bytes | N
         read_csv(path)
 
 
+def test_zero_bytes_are_refused_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"id,volume\na,scan\nb,sc\0an\n")
+    with pytest.raises(InputError, match=r"table\.csv, line 3: has a zero byte"):
+        read_csv(path)
+
+
 def test_many_columns_are_compared_quickly(tmp_path):
     (tmp_path / "a.csv").write_text(",".join(f"c{i}" for i in range(100_000)) + ",c7\n")
     with pytest.raises(InputError, match="the column 'c7' twice"):
