@@ -15,7 +15,7 @@ from .evaluate import EvaluateConfig, evaluate_models
 from .imaging.intensity import IntensityReference
 from .imaging.resampled_files import ResampleOptions, resample_file
 from .imaging.resampling import resample_volume
-from .inspection import Inspection, check_path
+from .inspection import Inspection, TrainingComparison, check_path, compare_with_training
 from .installation import describe_installation
 from .io import Slide, StainedVolume, Volume, copy_model, list_models, open_slide, open_stained, open_volume
 from .measure.classes import TissueClass
@@ -67,9 +67,11 @@ __all__ = [
     "StudyResult",
     "TissueClass",
     "TrainedModel",
+    "TrainingComparison",
     "Volume",
     "__version__",
     "check_path",
+    "compare_with_training",
     "convert_model",
     "copy_model",
     "dataset",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import tomostain as ts
 from tests.support.toys import toy_model
 from tomostain.cli.main import run
 from tomostain.dataset.pair import Pair
@@ -50,6 +51,20 @@ def test_each_volume_has_a_line_and_a_verdict(model, tmp_path, capsys):
     (line,) = check_against(model, [scan(tmp_path / "noise", noise=900, seed=1)])
     assert line.endswith("not compared")
     assert list(check_against(model, [same, other])) == lines
+
+
+def test_arrays_and_volumes_are_compared_like_files(model, tmp_path):
+    path = scan(tmp_path / "same", seed=1)
+    (expected,) = ts.compare_with_training(model, [path])
+    volume = open_volume(path)
+    array = volume.read(0, 8)
+    for volumes in (path, volume, (array, 5.0), [(array, 5.0)], iter([volume])):
+        (comparison,) = ts.compare_with_training(load_model(model), volumes)
+        assert comparison.report.to_dict() == expected.report.to_dict()
+    (comparison,) = ts.compare_with_training(model, array, voxel_um=5.0)
+    assert comparison.report.to_dict() == expected.report.to_dict()
+    with pytest.raises(ts.InputError, match="voxel size of an array is unknown"):
+        list(ts.compare_with_training(model, array))
 
 
 def test_more_paths_need_the_option(model, capsys):

@@ -1,14 +1,16 @@
 """Whether the training data of a model cover µCT volumes."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from tomostain.errors import InputError
 from tomostain.paths import StrPath
 
 if TYPE_CHECKING:
+    from tomostain.io.models import Model
+    from tomostain.io.volumes.volume import VolumeSource
     from tomostain.ood import VolumeReport
 
 
@@ -48,8 +50,8 @@ class TrainingComparison:
 
 
 def compare_with_training(
-    model: StrPath,
-    volumes: Iterable[StrPath],
+    model: "StrPath | Model",
+    volumes: "VolumeSource | Iterable[VolumeSource]",
     *,
     voxel_um: float | Sequence[float] | None = None,
     dataset: str | None = None,
@@ -60,12 +62,12 @@ def compare_with_training(
 
     Parameters
     ----------
-    model : path
-        A model folder, a run that has one, or ``builtin:NAME``.
-    volumes : iterable of path
+    model : path or Model
+        A model folder, a run that has one, ``builtin:NAME``, or a model in memory, such as a `TrainedModel`.
+    volumes : path, Volume, array-like or tuple (array, voxel_um), or a list or iterator of them
         µCT volumes. Their grey values of background and bone are estimated, as before staining.
     voxel_um : float or sequence of float, optional
-        Voxel size (z, y, x), µm, where the files do not say.
+        Voxel size (z, y, x), µm, of arrays, and where the files do not say.
     dataset : str, optional
         Path of the volume in HDF5 files.
     resample : bool
@@ -86,11 +88,11 @@ def compare_with_training(
     """
     from tomostain.imaging.intensity_estimation import estimate_reference, reference_samples
     from tomostain.imaging.resampling import resample_volume
-    from tomostain.io import load_model, open_volume
-    from tomostain.io.models import SEEN
+    from tomostain.io import open_volume
+    from tomostain.io.models import SEEN, Model, load_model
     from tomostain.ood import ModelReference, TrainingReference, check_volume
 
-    loaded = load_model(model)
+    loaded = model if isinstance(model, Model) else load_model(model)
     stored = loaded.training_reference
     training = None if stored is None else TrainingReference.from_arrays(stored, str(loaded.path / SEEN))
     reference = ModelReference(loaded.spec.greys, training)
@@ -98,16 +100,28 @@ def compare_with_training(
         raise InputError(
             f"{loaded.path}: the model has no training reference (exported by an older version); export it again"
         )
-    for path in volumes:
-        volume = open_volume(Path(path), voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
-        samples = reference_samples(volume, source=str(path))
-        compared = resample_volume(volume, loaded.spec.voxel_um) if resample else volume
+    for volume in _one_by_one(volumes):
+        opened = open_volume(volume, voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
+        name = str(volume if isinstance(volume, str | os.PathLike) else opened.path)
+        samples = reference_samples(opened, source=name)
+        compared = resample_volume(opened, loaded.spec.voxel_um) if resample else opened
         try:
-            intensity = estimate_reference(samples, str(path))
+            intensity = estimate_reference(samples, name)
         except InputError as error:
-            yield TrainingComparison(str(path), None, str(error))
+            yield TrainingComparison(name, None, str(error))
             continue
-        yield TrainingComparison(str(path), check_volume(reference, compared, intensity, str(path)))
+        yield TrainingComparison(name, check_volume(reference, compared, intensity, name))
+
+
+def _one_by_one(volumes: "VolumeSource | Iterable[VolumeSource]") -> "Iterable[VolumeSource]":
+    """Return one volume or several as several. A tuple of an array and a voxel size is one."""
+    from tomostain.io import Volume
+
+    named = (str, os.PathLike, Volume)
+    is_sized_array = isinstance(volumes, tuple) and len(volumes) == 2 and not isinstance(volumes[0], named)
+    if isinstance(volumes, named) or hasattr(volumes, "shape") or is_sized_array:
+        return [cast("VolumeSource", volumes)]
+    return cast("Iterable[VolumeSource]", volumes)
 
 
 class OpenKeywords(TypedDict, total=False):
@@ -119,7 +133,9 @@ class OpenKeywords(TypedDict, total=False):
     allow_missing: bool
 
 
-def check_against(model: StrPath, volumes: Iterable[StrPath], **options: Unpack[OpenKeywords]) -> Iterator[str]:
+def check_against(
+    model: "StrPath | Model", volumes: "VolumeSource | Iterable[VolumeSource]", **options: Unpack[OpenKeywords]
+) -> Iterator[str]:
     """Yield the summaries of `compare_with_training`, one line for each volume."""
     for comparison in compare_with_training(model, volumes, **options):
         yield comparison.summary

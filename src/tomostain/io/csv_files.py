@@ -47,8 +47,8 @@ def read_csv(path: StrPath) -> CsvTable:
     Raises
     ------
     InputError
-        If the file is missing or a pipe, is not text in CSV, has a zero byte, repeats a column, or has a line with more cells than the
-        header.
+        If the file is missing or a pipe, is not text in CSV, has a zero byte, repeats a column, or has a line with more
+        cells than the header.
     """
     refuse_special_file(path)
     try:
@@ -59,7 +59,7 @@ def read_csv(path: StrPath) -> CsvTable:
         raise InputError(f"{path}: cannot be read as a CSV table ({error})") from None
     for line, cells in table:
         if any("\0" in cell for cell in cells):
-            raise InputError(f"{path}, line {line}: has a zero byte, so the file is damaged or no table; export it again")
+            raise InputError(f"{path}, line {line}: has a zero byte, so the file is damaged; export it again")
     columns = _filled(table[0][1]) if table else []
     for name, count in Counter(columns).items():
         if count > 1:

@@ -23,6 +23,7 @@ from tomostain.stain.noise import check_noise_input, check_noise_options
 from tomostain.stain.request import Intensity, StainRequest
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator, load_translator
+from tomostain.stain.voxel_size_check import check_voxel_size
 from tomostain.tiling.noise import SlicePosition
 
 RGB = NDArray[np.uint8]
@@ -101,6 +102,8 @@ class Stainer:
         if axes != 3:
             raise InputError(f"{source}: has {axes} axes; expected rows and columns (Y, X), or slices (Z, Y, X)")
         volume = ct if isinstance(ct, Volume) else Volume.from_array(ct, voxel_um=self.voxel_um, name=source)
+        resample = f"resample it with `tomostain.resample_volume(volume, {self.voxel_um:g})`"
+        check_voxel_size(volume.voxel_um, self.voxel_um, source, advice=resample)
         job = StainJob.open(
             StainRequest(self, volume, config=self.config, intensity=intensity, noise_seed=self.noise_seed)
         )

@@ -4,11 +4,17 @@ from tomostain.errors import InputError
 from tomostain.io.metadata.units import format_sides, nearly_equal
 
 TOLERANCE = 0.1
+_ADVICE = "set `resample=True` to resample it, or `allow_voxel_mismatch=True` to stain it as it is"
 _ISOTROPIC = 0.01
 
 
 def check_voxel_size(
-    voxel_um: tuple[float, float, float], model_um: float, source: str, *, allow_mismatch: bool = False
+    voxel_um: tuple[float, float, float],
+    model_um: float,
+    source: str,
+    *,
+    allow_mismatch: bool = False,
+    advice: str = _ADVICE,
 ) -> None:
     """Raise unless the in-plane voxel size is within 10 % of that of the model.
 
@@ -22,6 +28,8 @@ def check_voxel_size(
         Named in the message.
     allow_mismatch : bool
         Accept any size.
+    advice : str
+        What the caller can do, for the message.
 
     Raises
     ------
@@ -32,8 +40,7 @@ def check_voxel_size(
     if largest > TOLERANCE and not allow_mismatch:
         sizes = format_sides(voxel_um[1:])
         raise InputError(
-            f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; set `resample=True` "
-            "to resample it, or `allow_voxel_mismatch=True` to stain it as it is",
+            f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; {advice}",
             parameter="voxel_um",
         )
 
