@@ -1,8 +1,8 @@
 """Every command of the README, the pages and the help texts is one that the command line accepts.
 
 Here each command is parsed by its verb: unknown options, missing options, and values of a wrong type fail. The commands
-of the README and of `choose-a-recipe.md` are also executed (`test_readme`, `test_docs_commands`); the others need
-volumes, GPUs or clusters.
+of the README (`test_readme`), of the pages (`docs/test_docs_pages`, `test_docs_commands`) and of the help texts
+(`cli/test_cli_help_examples`) are also executed, except those that need GPUs, clusters or downloads.
 """
 
 import re
