@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.support.operators import count_operators
+from tests.support.versions import EARLY_TORCH
 from tomostain.dataset.pair import Pair
 from tomostain.networks.layers import ChannelNorm
 from tomostain.train import LoadedDataset, Trainer, load_recipe
@@ -54,6 +55,7 @@ def test_steps_between_two_readings_never_wait(trainer):
     assert counted.synchronisations == 0
 
 
+@pytest.mark.skipif(EARLY_TORCH, reason="an early version of torch dispatches more operators")
 def test_a_step_dispatches_few_operators(trainer):
     counted = count_operators(trainer.take_step)
     assert counted.total <= SHARE * BEFORE[trainer.recipe.name]
