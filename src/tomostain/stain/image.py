@@ -89,7 +89,9 @@ def stain_image_request(request: StainRequest) -> Path:
         raise InputError(f"{error}{_way_out(Path(source))}") from None
     voxel_um = check_voxel_um(request.voxel_um) if request.voxel_um is not None else _stated_voxel_um(source)
     if voxel_um is not None:
-        check_voxel_size(voxel_um, stainer.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
+        advice = "resample the image, or set `allow_voxel_mismatch=True` to stain it as it is"
+        allow = request.allow_voxel_mismatch
+        check_voxel_size(voxel_um, stainer.voxel_um, source, allow_mismatch=allow, advice=advice)
     rows_um, columns_um = (stainer.voxel_um, stainer.voxel_um) if voxel_um is None else voxel_um[1:]
     intensity = request.intensity
     if intensity == "range":

@@ -121,7 +121,7 @@ def _volume_tile(
 ) -> NDArray[np.uint16]:
     """Return slices (S, side, side) from the centre of a volume, normalised."""
     volume = open_volume(ct, voxel_um=voxel_um, allow_missing=allow_missing)
-    check_voxel_size(volume.voxel_um, spec.voxel_um, str(ct))
+    check_voxel_size(volume.voxel_um, spec.voxel_um, str(ct), advice="resample it to that size first")
     depth, rows, columns = volume.shape
     if min(rows, columns) < side:
         raise InputError(f"`ct` {ct}: has {rows} x {columns} px; the test input needs {side} x {side}", parameter="ct")
