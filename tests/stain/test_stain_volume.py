@@ -219,7 +219,7 @@ def test_bad_images_are_refused(model, tmp_path):
     ct = grey_values()[4]
     source, out = tmp_path / "slice.tif", tmp_path / "out.png"
     write_image(source, ct)
-    with pytest.raises(InputError, match=r"slice.tif: voxel size 9 x 9 µm"):
+    with pytest.raises(InputError, match=r"slice.tif: voxel size 9 x 9 µm.*; resample the image, or set"):
         stain_image(model, source, out, intensity=LEVELS, voxel_um=(9, 9, 9))
     with pytest.raises(InputError, match="gaussian_sigma 1: is a 3D filter"):
         stain_image(model, source, out, intensity=LEVELS, config=StainConfig(gaussian_sigma=1.0))
