@@ -30,6 +30,8 @@ from tomostain.phantom.tomography import tomograph
 
 METRICS = ("ssim", "lpips", "psnr")
 LAYER = ("metal_in_degradation", "degradation_dice")
+# Specimens of random orientation that no family of at most 72 has.
+NEW = range(72, 88)
 KINDS = {"s": "along the screw", "o": "random orientation"}
 
 
@@ -67,11 +69,12 @@ def quality(family: Path, models: Sequence[str]) -> None:
     frame.to_csv(family / "compare.csv")
 
 
-def noisy(number: int, noise: float) -> Slices:
-    """Return slices of a specimen of no family, scanned with more noise."""
+def grown(number: int, noise: float | None = None) -> Slices:
+    """Return slices of a specimen with random orientation that the family does not have, or of its noisier scan."""
     config = slices_member(number, "toluidine-blue")
-    tomography = config.tomography.model_copy(update={"noise": noise})
-    volume, _ = tomograph(slices_anatomy(config.model_copy(update={"tomography": tomography}))[0])
+    if noise is not None:
+        config = config.model_copy(update={"tomography": config.tomography.model_copy(update={"noise": noise})})
+    volume, _ = tomograph(slices_anatomy(config)[0])
     return normalised(Volume.from_array(volume, voxel_um=config.voxel_um, name=f"{number}"), f"{number}")
 
 
@@ -80,6 +83,7 @@ def kinds(data: Dataset, phantoms: Path | None, real: Path | None) -> Iterator[t
     test = {kind: [data.load(i).ct[None] for i in data.test if i.startswith(kind)] for kind in KINDS}
     for kind, name in KINDS.items():
         yield f"own test pairs, {name}", test[kind]
+    yield "own, random orientation, slices", [grown(number) for number in NEW]
     if phantoms is not None:
         volumes = sorted(path / "volume" for path in phantoms.iterdir())
         yield "phantoms with default options", [normalised(open_volume(path), str(path)) for path in volumes]
@@ -89,7 +93,7 @@ def kinds(data: Dataset, phantoms: Path | None, real: Path | None) -> Iterator[t
     for sigma in (1.5, 2.5):
         yield f"blur {sigma:g} px", [ndimage.gaussian_filter(each, (0, sigma, sigma)) for each in both]
     for noise in (0.09, 0.18):
-        yield f"noise {noise:g} (the family: 0.01 to 0.06)", [noisy(number, noise) for number in (600, 601, 602)]
+        yield f"noise {noise:g} (the family: 0.01 to 0.06)", [grown(number, noise) for number in (600, 601, 602)]
     if real is not None:
         bone = open_volume(real / "trabecular_bone", voxel_um=19.5)
         yield "real trabecular bone, 19.5 µm", [normalised(bone, "trabecular bone")]

@@ -69,9 +69,9 @@ def test_verbs_that_begin_again_look_whether_they_wrote_anything(verb, name, oth
     nothing = f"interrupted; nothing was written to {out}; {AGAIN}"
     assert says(verb, **values) == nothing
     assert says(verb, out.mkdir, **values) == nothing  # as it was
-    perhaps = f"interrupted; {out} is perhaps incomplete; {AGAIN}"
-    assert says(verb, None, (out / "file").touch, **values) == f"{perhaps} with --overwrite"
-    assert says(verb, None, (out / "other").touch, **values | {"overwrite": True}) == perhaps
+    incomplete = f"interrupted; {out} may be incomplete; {AGAIN}"
+    assert says(verb, None, (out / "file").touch, **values) == f"{incomplete} with --overwrite"
+    assert says(verb, None, (out / "other").touch, **values | {"overwrite": True}) == incomplete
 
 
 @pytest.mark.parametrize("verb", built_in_verbs())

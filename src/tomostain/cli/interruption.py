@@ -124,7 +124,7 @@ class Output:
         if _state(self.path) == self.before:
             return f"interrupted; nothing was written to {self.path}; {AGAIN}"
         again = AGAIN if values.get("overwrite", True) else f"{AGAIN} with --overwrite"
-        return f"interrupted; {self.path} is perhaps incomplete; {again}"
+        return f"interrupted; {self.path} may be incomplete; {again}"
 
 
 def continues_zarr(values: Mapping[str, Any]) -> bool:
