@@ -2,8 +2,8 @@
 
     python -m studies.few_pairs.run DATASET OUT [--pairs 1 2 5 10 20 40] [--seconds 120] [--init builtin:phantom-tb]
 
-DATASET comes from `studies.few_pairs.laboratory`, or is the dataset that `studies.pet_mri.run` prepares. Each training
-has the same processor time, one thread, the recipe `tomostain-cpu`, and the first pairs of a fixed order. The test
+DATASET comes from `studies.few_pairs.laboratory`, `studies.pet_mri.run` or `studies.table1.run --pet-mri`. Each
+training has the same processor time, one thread, the recipe `tomostain-cpu`, and the first pairs of a fixed order. The test
 pairs are the same for all. One line of JSON for each test pair and training is appended to OUT/scores.jsonl; what is
 in the file is not repeated. `studies.few_pairs.report` draws the plot.
 """
@@ -35,7 +35,7 @@ def order(data: Dataset) -> tuple[str, ...]:
     possible.
     """
     subjects: dict[str, list[str]] = {}
-    test = set(data.split(0).test)
+    test = set(unseen_ids(data))
     for pair_id in data.ids:
         if pair_id not in test:
             subjects.setdefault(str(data.records[pair_id]["subject"]), []).append(pair_id)
@@ -58,9 +58,15 @@ def _spread(n: int) -> list[int]:
     return list(dict.fromkeys(positions + list(range(n))))
 
 
+def unseen_ids(data: Dataset) -> tuple[str, ...]:
+    """Return the pairs that no training sees: the test pairs, or those of fold 0 if the dataset has no test pairs."""
+    split = data.split(0)
+    return split.test or split.validation
+
+
 def held_out(data: Dataset) -> tuple[str, ...]:
     """Return at most `MAX_TEST` test pairs, evenly spaced."""
-    test = data.split(0).test
+    test = unseen_ids(data)
     return tuple(
         test[i]
         for i in np.unique(to_integers(np.linspace(0, len(test) - 1, MAX_TEST), np.int64, "pairs", rounded=False))

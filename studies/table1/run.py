@@ -14,7 +14,6 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,43 +104,55 @@ def train_run(
     )
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How runs are trained and evaluated. `metrics` are measured in addition to SSIM, LPIPS and PSNR."""
+
+    kernels: str = "plain"
+    metrics: tuple[str, ...] = ()
+    baselines: bool = True
+    threads: int = 1
+
+
 def train_and_evaluate(
     run: Run,
     edition: Edition,
     datasets: dict[str, Path],
     out: Path,
-    threads: int,
-    kernels: str = "plain",
-    metrics: Sequence[str] = (),
+    settings: Settings,
 ) -> dict[str, Any]:
-    """Run the missing steps of one run; return its cost. `metrics` are measured in addition to SSIM, LPIPS and PSNR."""
+    """Run the missing steps of one run; return its cost."""
     import torch
 
     from tomostain.evaluate import compare
     from tomostain.train import load_recipe
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(settings.threads)
     folder = run.folder(out)
     cost_file = folder.parent / f"{run.row}.json"
     recipe = recipe_of(run.row, edition)
     if not cost_file.is_file():
-        train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed, kernels)
+        train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed, settings.kernels)
         batch = load_recipe(recipe).batch
         write_text(
-            cost_file, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name, "kernels": kernels})
+            cost_file,
+            json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name, "kernels": settings.kernels}),
         )
     for on in tested_on(run.difficulty):
         evaluation = run.evaluation(out, on)
         if not (evaluation / "evaluate.yaml").is_file():
-            settings: dict[str, Any] = {
-                "patch_px": edition.patch_px,
-                "stride_px": edition.stride_px,
+            compare(
+                evaluation,
+                [folder],
+                datasets[on],
+                split="validation" if on == PET_MRI else "test",
+                stain={"stride_px": edition.stride_px},
+                patch_px=edition.patch_px,
+                stride_px=edition.stride_px,
                 # The baselines do not depend on the row. They are measured once, with the first.
-                "baselines": run.row == ROWS[0],
-                "metrics": tuple(metrics),
-            }
-            split = "validation" if on == PET_MRI else "test"
-            compare(evaluation, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
+                baselines=settings.baselines and run.row == ROWS[0],
+                metrics=tuple(settings.metrics),
+            )
         if on != PET_MRI and not (evaluation / "tissue.json").is_file():
             records = measure(load_dataset(datasets[on]), run.fold, model_stainer(folder, edition.stride_px))
             write_text(evaluation / "tissue.json", json.dumps(records))
@@ -202,6 +213,7 @@ def main() -> None:
     # The stored results were trained with torch's kernels. Compare only rows of the same kernels.
     parser.add_argument("--kernels", choices=("plain", "fast"), default="plain", help="Convolution kernels on a CPU.")
     parser.add_argument("--metric", nargs="*", default=[], help="More metrics of 'tomostain evaluate'.")
+    parser.add_argument("--no-baselines", action="store_true", help="Do not measure the µCT and the other baselines.")
     parser.add_argument("--jobs", type=int, default=2, help="Trainings in parallel, each with one thread on a CPU.")
     options = parser.parse_args()
     edition = EDITIONS[options.edition]
@@ -210,11 +222,9 @@ def main() -> None:
         datasets[PET_MRI] = prepare_pet_mri(options.pet_mri, options.out / PET_MRI)
         options.difficulty = [*options.difficulty, PET_MRI]
     runs = runs_of(options)
+    settings = Settings(options.kernels, tuple(options.metric), baselines=not options.no_baselines)
     with ProcessPoolExecutor(options.jobs) as pool:
-        jobs = [
-            pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1, options.kernels, options.metric)
-            for run in runs
-        ]
+        jobs = [pool.submit(train_and_evaluate, run, edition, datasets, options.out, settings) for run in runs]
         for run, job in zip(runs, jobs, strict=True):
             result = job.result()
             label = f"{run.budget}, {run.difficulty}, fold {run.fold}"

@@ -38,6 +38,14 @@ def test_the_order_takes_subjects_in_turn_and_leaves_out_test_pairs(tmp_path):
     assert len(held_out(dataset(tmp_path, "ac", 100, test="c"))) == MAX_TEST
 
 
+def test_without_test_pairs_the_first_fold_is_held_out(tmp_path):
+    records = {f"{s}{i:03d}": {"subject": s} for s in "abc" for i in range(4)}
+    folds = tuple(tuple(pair for pair in records if pair[0] == s) for s in "cab")
+    data = Dataset(tmp_path, 10.0, tuple(records), folds=folds, records=records)
+    assert held_out(data) == folds[0]
+    assert {pair[0] for pair in order(data)} == {"a", "b"}
+
+
 def test_the_laboratory_is_outside_the_ranges_of_the_pre_training():
     pretrained = [family.member(number, "toluidine-blue") for number in range(64)]
     other = [member(number) for number in range(48)]
