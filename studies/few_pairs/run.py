@@ -3,9 +3,9 @@
     python -m studies.few_pairs.run DATASET OUT [--pairs 1 2 5 10 20 40] [--seconds 120] [--init builtin:phantom-tb]
 
 DATASET comes from `studies.few_pairs.laboratory`, `studies.pet_mri.run` or `studies.table1.run --pet-mri`. Each
-training has the same processor time, one thread, the recipe `tomostain-cpu`, and the first pairs of a fixed order. The test
-pairs are the same for all. One line of JSON for each test pair and training is appended to OUT/scores.jsonl; what is
-in the file is not repeated. `studies.few_pairs.report` draws the plot.
+training has the same processor time, one thread, the recipe `tomostain-cpu`, and the first pairs of a fixed order. The
+test pairs are the same for all. One line of JSON for each test pair and training is appended to OUT/scores.jsonl; what
+is in the file is not repeated. `studies.few_pairs.report` draws the plot.
 """
 
 import argparse
