@@ -65,6 +65,7 @@ MASKED = {
     "pixelwise": lambda a, b, c, d, mask: losses.pixelwise(a, b, c, d, mask),
     "greyscale": lambda a, b, c, d, mask: losses.greyscale(a, mask),
     "l1": lambda a, b, c, d, mask: losses.l1(a, b, mask),
+    "noise_spread": lambda a, b, c, d, mask: losses.noise_spread(a, b, mask),
     # One pixel away from the border, so that the interpolation reads pixel centres.
     "registered_pixelwise": lambda a, b, c, d, mask: losses.registered_pixelwise(a, b, c, d, mask, ASIDE),
     "registered_l1": lambda a, b, c, d, mask: losses.registered_l1(a, b, mask, ASIDE),

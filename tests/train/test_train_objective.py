@@ -53,11 +53,12 @@ class Distance(nn.Module):
         return self.factor * (images - targets).abs().mean(dim=(1, 2, 3))
 
 
-def step(conditional=False, aside=0.0):
+def step(conditional=False, aside=0.0, noisy=False):
     networks = Networks(Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0), conditional, Aside(aside))
     networks.frozen["lpips"] = Distance(11.0)
     x, y = torch.full((1, 3, 8, 8), 0.5), torch.full((1, 3, 8, 8), 0.25)
-    return Step(networks, x, y, torch.ones(1, 1, 8, 8))
+    noise = torch.arange(8.0).expand(1, 1, 8, 8) if noisy else None
+    return Step(networks, x, y, torch.ones(1, 1, 8, 8), noise=noise)
 
 
 def calls(record):
@@ -82,13 +83,15 @@ BY_HAND = {
     "l1": abs(1.0 - 0.25),
     "charbonnier": ((1.0 - 0.25) ** 2 + 1e-6) ** 0.5 - 1e-3,
     "multiscale_l1": 1.875 * abs(1.0 - 0.25),
+    # Of the four channels, the noise differs by 4 from that of half a patch aside, and is doubled.
+    "noise_spread": -0.5 * 2 * 4 / 4,
     "perceptual": 11 * abs(1.0 - 0.25),
 }
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_each_term_puts_the_right_images_into_its_equation(name):
-    record = step(conditional=name == "conditional_adversarial")
+    record = step(name == "conditional_adversarial", noisy=TERMS[name].needs_noise)
     assert compute_terms(record, {name: 1.0})[name].item() == pytest.approx(BY_HAND[name])
 
 
@@ -116,7 +119,7 @@ def test_each_image_is_made_once():
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_term_declares_the_networks_that_it_runs(name):
-    record = step(conditional=name == "conditional_adversarial")
+    record = step(name == "conditional_adversarial", noisy=TERMS[name].needs_noise)
     compute_terms(record, {name: 1.0})
     _, reverse, d_y, d_x = calls(record)
     assert TERMS[name].needs_deformation == (record.networks.deformation.calls > 0)

@@ -142,6 +142,11 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
         ),
         ({"in_channels": 3, "terms": {"l1": 1}, "ct_slices": 3}, "ct_slices 3 goes with in_channels 1"),
         ({"in_channels": 1, "terms": {"cycle": 1}, "ct_slices": 3}, "without the reverse generator"),
+        ({"terms": {"l1": 20, "noise_spread": 20}}, r"noise_spread needs a noise input; set noise: \{channels: 1\}"),
+        (
+            {"terms": {"l1": 20, "noise_spread": 21}, "noise": {"channels": 1}},
+            "noise_spread has the weight 21, .* have 20 together; .* Give noise_spread at most 20",
+        ),
         ({"terms": {"adversarial": 1, "adversarial_y": 1}}, "adversarial and adversarial_y need different discrim"),
     ],
 )

@@ -197,6 +197,7 @@ class Recipe(Config):
                 f"{_and(regularisers)} without a term that fits the deformation; add registered_l1 or "
                 "registered_pixelwise"
             )
+        self._check_noise_terms()
         judged = self._names_of_terms(lambda term: term.judged is not None)
         if len(judged) > 1:
             raise ValueError(f"{_and(judged)} need different discriminators of histology; keep one of them")
@@ -204,6 +205,17 @@ class Recipe(Config):
             reverse = self._names_of_terms(lambda term: term.needs_reverse)
             raise ValueError(f"{judged[0]} has no reverse direction; remove {_and(reverse)}")
         return self
+
+    def _check_noise_terms(self) -> None:
+        named = self._names_of_terms(lambda term: term.needs_noise)
+        if named and not self.noise.channels:
+            raise ValueError(f"{_and(named)} needs a noise input; set noise: {{channels: 1}}")
+        held = sum(self.active[name] for name in self._names_of_terms(lambda term: term.compares_colours))
+        if (reward := self.active.get("noise_spread", 0.0)) > held:
+            raise ValueError(
+                f"noise_spread has the weight {reward:g}, and the terms that compare colours, such as l1, have {held:g} "
+                f"together; the colours would diverge. Give noise_spread at most {held:g}"
+            )
 
     @model_validator(mode="after")
     def _loss_networks_fit(self) -> "Recipe":

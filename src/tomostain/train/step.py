@@ -143,6 +143,13 @@ class Step:
         """G_xy(y)."""
         return self._planned_with("fake_y", "same_y") if "same_y" in self.planned else self._forward(self.y)
 
+    @cached_property
+    def other_fake_y(self) -> Tensor:
+        """G_xy(x) with other noise: that of the batch, displaced by half a patch, which is beyond its correlation."""
+        assert self.noise is not None
+        shifts = (self.noise.shape[2] // 2, self.noise.shape[3] // 2)
+        return self.networks.g_xy(add_noise(self.x, self.noise.roll(shifts, (2, 3))))
+
     @property
     def scores_fake_y(self) -> Tensor:
         """D_y(G_xy(x)), given x where it is conditional."""

@@ -63,6 +63,10 @@ class Term:
         Value of `in_channels` that it needs; None: any.
     whole_batch : bool
         Whether its value depends on the whole batch, so that a batch cannot be accumulated in parts.
+    needs_noise : bool
+        Whether it needs a noise input (`noise` of the recipe).
+    compares_colours : bool
+        Whether it is an ℓ1 distance between the pixels of the output and of the histology.
     regulariser : bool
         Whether it only restricts the deformation: another term must fit it.
     frozen : mapping of str to function
@@ -89,6 +93,8 @@ class Term:
     min_side_px: int = 1
     channels: int | None = None
     whole_batch: bool = False
+    needs_noise: bool = False
+    compares_colours: bool = False
     regulariser: bool = False
     frozen: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
     trained: Mapping[str, Build] = field(default_factory=dict)
@@ -107,6 +113,8 @@ class TermOptions(TypedDict, total=False):
     min_side_px: int
     channels: int | None
     whole_batch: bool
+    needs_noise: bool
+    compares_colours: bool
     regulariser: bool
     frozen: Mapping[str, Callable[[], nn.Module]]
     trained: Mapping[str, Build]
@@ -214,7 +222,7 @@ def _cycle(s: Step) -> Tensor:
     return losses.cycle(s.cycled_x, s.x, s.cycled_y, s.y, s.mask)
 
 
-@register_term("pixelwise", needs_reverse=True, paired=True)
+@register_term("pixelwise", needs_reverse=True, paired=True, compares_colours=True)
 def _pixelwise(s: Step) -> Tensor:
     return losses.pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask)
 
@@ -235,12 +243,19 @@ def _feature_matching(s: Step) -> Tensor:
     return losses.feature_matching(s.features_y[:-1], s.features_fake_y[:-1], s.mask)
 
 
-@register_term("registered_pixelwise", needs_reverse=True, needs_deformation=True, paired=True, whole_batch=True)
+@register_term(
+    "registered_pixelwise",
+    needs_reverse=True,
+    needs_deformation=True,
+    paired=True,
+    compares_colours=True,
+    whole_batch=True,
+)
 def _registered_pixelwise(s: Step) -> Tensor:
     return losses.registered_pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.displacement, s.total)
 
 
-@register_term("registered_l1", needs_deformation=True, paired=True, whole_batch=True)
+@register_term("registered_l1", needs_deformation=True, paired=True, compares_colours=True, whole_batch=True)
 def _registered_l1(s: Step) -> Tensor:
     return losses.registered_l1(s.fake_y, s.y, s.mask, s.displacement, s.total)
 
@@ -250,24 +265,29 @@ def _smoothness(s: Step) -> Tensor:
     return losses.smoothness(s.displacement)
 
 
-@register_term("shift_tolerant_l1", paired=True)
+@register_term("shift_tolerant_l1", paired=True, compares_colours=True)
 def _shift_tolerant_l1(s: Step) -> Tensor:
     return losses.shift_tolerant_l1(s.fake_y, s.y, s.mask)
 
 
-@register_term("l1", paired=True)
+@register_term("l1", paired=True, compares_colours=True)
 def _l1(s: Step) -> Tensor:
     return losses.l1(s.fake_y, s.y, s.mask)
 
 
-@register_term("charbonnier", paired=True)
+@register_term("charbonnier", paired=True, compares_colours=True)
 def _charbonnier(s: Step) -> Tensor:
     return losses.charbonnier(s.fake_y, s.y, s.mask)
 
 
-@register_term("multiscale_l1", paired=True)
+@register_term("multiscale_l1", paired=True, compares_colours=True)
 def _multiscale_l1(s: Step) -> Tensor:
     return losses.multiscale_l1(s.fake_y, s.y, s.mask)
+
+
+@register_term("noise_spread", needs_noise=True)
+def _noise_spread(s: Step) -> Tensor:
+    return losses.noise_spread(s.fake_y, s.other_fake_y, s.mask)
 
 
 @register_term("perceptual", paired=True, min_side_px=MIN_SIDE_PX, frozen={"lpips": PerceptualDistance})
