@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.stats import norm
 from torch.nn import functional
 
 from tomostain.train import losses
@@ -84,10 +85,36 @@ def test_pixels_outside_the_mask_move_neither_the_loss_nor_its_gradient(name, se
     gradients = [torch.zeros_like(image) if image.grad is None else image.grad for image in images]
     for gradient in gradients:
         assert torch.equal(gradient * (1 - mask), torch.zeros_like(gradient))
-    if loss.item() > 0:
+    if loss.item() != 0:
         assert any(float(gradient.abs().max()) > 0 for gradient in gradients)
     moved = [image.detach() + change * (1 - mask) for image in images]
     assert MASKED[name](*moved, mask).item() == loss.item()
+
+
+@pytest.mark.parametrize(("truth", "spread"), [(0.0, 1.0), (0.7, 1.0), (-2.0, 0.5)])
+def test_l1_and_noise_spread_are_the_score_of_a_normal_distribution(truth, spread):
+    first, second = (
+        torch.from_numpy(np.random.default_rng(seed).normal(0, spread, (1, 3, 256, 256))) for seed in (0, 1)
+    )
+    real, everywhere = torch.full_like(first, truth), torch.ones(1, 1, 256, 256, dtype=first.dtype)
+    score = losses.l1(first, real, everywhere) + losses.noise_spread(first, second, everywhere)
+    # Gneiting and Raftery 2007, after eq. (21): the continuous ranked probability score of a normal distribution.
+    z = truth / spread
+    analytic = spread * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert score.item() == pytest.approx(analytic, abs=0.01)
+
+
+def test_the_right_spread_has_the_best_score():
+    draw = np.random.default_rng(2)
+    real, first, second = (torch.from_numpy(draw.normal(0, 0.3, (1, 3, 128, 128))) for _ in range(3))
+    ones = torch.ones(1, 1, 128, 128, dtype=real.dtype)
+
+    def score(factor):
+        return (
+            losses.l1(factor * first, real, ones) + losses.noise_spread(factor * first, factor * second, ones)
+        ).item()
+
+    assert score(1.0) < min(score(0.0), score(0.6), score(1.6))
 
 
 @given(value=st.floats(-1, 1), noise_level=st.floats(0.01, 0.5))

@@ -153,3 +153,12 @@ def test_the_deformation_moves_the_images_on_the_ct_side():
     assert compute_terms(record, {"registered_pixelwise": 1.0})["registered_pixelwise"].item() == pytest.approx(
         expected
     )
+
+
+def test_the_other_output_has_the_noise_of_half_a_patch_aside():
+    record = step(noisy=True)
+    noise, other = record.fake_y[:, 3:] / 2, record.other_fake_y[:, 3:] / 2
+    assert torch.equal(other, noise.roll((4, 4), (2, 3)))
+    assert torch.equal(record.other_fake_y[:, :3], record.fake_y[:, :3])  # the µCT is the same
+    record.keep_fakes_only()
+    assert "other_fake_y" not in record.__dict__

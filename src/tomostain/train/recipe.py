@@ -213,8 +213,8 @@ class Recipe(Config):
         held = sum(self.active[name] for name in self._names_of_terms(lambda term: term.compares_colours))
         if (reward := self.active.get("noise_spread", 0.0)) > held:
             raise ValueError(
-                f"noise_spread has the weight {reward:g}, and the terms that compare colours, such as l1, have {held:g} "
-                f"together; the colours would diverge. Give noise_spread at most {held:g}"
+                f"noise_spread has the weight {reward:g}, and the terms that compare colours, such as l1, have "
+                f"{held:g} together; the colours would diverge. Give noise_spread at most {held:g}"
             )
 
     @model_validator(mode="after")
