@@ -113,6 +113,8 @@ def test_a_test_set_by_name():
 def test_options_out_of_range_are_named():
     with pytest.raises(InputError, match="folds = 1"):
         SplitConfig.from_dict({"folds": 1})
+    with pytest.raises(InputError, match="test_fraction = 1"):
+        SplitConfig.from_dict({"test_fraction": 1.0})
     with pytest.raises(InputError, match="did you mean 'test_fraction'"):
         SplitConfig.from_dict({"test_fractoin": 0.1})
 

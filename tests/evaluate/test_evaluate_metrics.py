@@ -17,7 +17,8 @@ from tomostain.evaluate import (
     psnr,
     ssim,
 )
-from tomostain.evaluate.metrics.patch import PatchOptions
+from tomostain.evaluate.metrics.base import Metric
+from tomostain.evaluate.metrics.patch import PatchOptions, measure_patches
 
 few = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -193,3 +194,11 @@ def test_patches_have_the_side_of_the_paper_by_default():
         assert {metric.scope for metric in options.metrics} == {"patch"}
     assert PatchOptions.of(64, 32).patch_px == 64
     assert PatchOptions.of(64, 32).stride_px == 32
+
+
+def test_a_metric_gets_the_stained_patch_first():
+    brightness = Metric("brightness", lambda stained, real: stained.mean() - real.mean(), "brightness", False)
+    stained, real = (np.full((16, 16, 3), value, np.uint8) for value in (200, 50))
+    mask = np.ones((16, 16), bool)
+    records = measure_patches(stained, real, mask, PatchOptions(metrics=(brightness,), patch_px=16, stride_px=16))
+    assert [record["brightness"] for record in records] == [150]

@@ -1,5 +1,6 @@
 """Compare section geometry with analytic truth: planes through linear ramps, known rotations and round trips."""
 
+from contextlib import nullcontext
 from itertools import product
 
 import numpy as np
@@ -190,3 +191,10 @@ def test_an_affine_that_cannot_be_one_of_lengths_is_refused():
     }
     with pytest.raises(InputError, match=r"scales by 1e\+06"):
         Section.from_dict(values)
+
+
+@pytest.mark.parametrize(("scale", "refused"), [(1000.0, False), (1000.5, True)])
+def test_the_largest_scale_of_a_slide_is_a_thousand(scale, refused):
+    values = {"slide_to_section": ((scale, 0.0, 0.0), (0.0, scale, 0.0))}
+    with pytest.raises(InputError, match="scales by") if refused else nullcontext():
+        Section((0, 0, 0), (0, 1, 0), (0, 0, 1), **values)

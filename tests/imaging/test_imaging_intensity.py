@@ -341,3 +341,9 @@ def test_all_values_of_a_large_volume_are_normalised():
     expected = np.rint(np.clip(values * 2.0 + 500, 0, 65535)).astype(np.uint16)
     reference = IntensityReference(background=4750.0, bone=14_750.0)
     np.testing.assert_array_equal(normalise_ct(values, reference), expected)
+
+
+@pytest.mark.parametrize(("background", "bone"), [(10, float("inf")), (float("-inf"), 10), (float("nan"), 10)])
+def test_both_levels_must_be_finite(background, bone):
+    with pytest.raises(InputError, match="both must be finite"):
+        IntensityReference(background, bone)

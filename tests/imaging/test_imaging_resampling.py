@@ -1,5 +1,7 @@
 """Resampling: against scikit-image, on analytic volumes, the same bits for any reading, and files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -244,3 +246,14 @@ def test_a_region_is_taken_of_the_resampled_volume():
     np.testing.assert_array_equal(region[:], resampled[:][3:9, 4:20, 5:25])
     with pytest.raises(InputError, match=r"scan: is a region that begins at voxel \(1, 0, 0\)"):
         resample_volume(volume.region((1, 0, 0), (5, 12, 14)), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "target_um", "expected"),
+    # From the voxel before the missing ones to the voxel after them, and not beyond the volume.
+    [((6, 8), 5.0, (10, 16)), ((0, 1), 5.0, (0, 4)), ((3, 4), 20.0, (1, 3)), ((7, 8), 20.0, (3, 4))],
+)
+def test_slices_that_are_interpolated_from_missing_ones_are_missing(missing, target_um, expected):
+    volume = replace(Volume.from_array(noise((8, 4, 4)), 10.0), missing=(missing,))
+    resampled = resample_volume(volume, (target_um, 10.0, 10.0))
+    assert tuple(resampled.missing) == (expected,)

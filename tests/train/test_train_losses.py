@@ -252,3 +252,22 @@ def test_the_mask_of_feature_matching_is_averaged_over_the_area_of_each_feature(
         mask = torch.zeros(1, 1, 4, 4)
         mask[..., row, column] = 1
         assert losses.feature_matching([real], [fake], mask).item() == pytest.approx(1 / 16)
+
+
+def test_the_shift_of_each_image_of_a_batch_is_its_own():
+    fakes, reals = noise(5, size=24), noise(6, size=24)
+    masks = torch.ones(2, 1, 24, 24)
+    masks[1, :, :, :10] = 0
+    single = [losses.shift_tolerant_l1(fakes[i : i + 1], reals[i : i + 1], masks[i : i + 1], 1, 5) for i in range(2)]
+    whole = losses.shift_tolerant_l1(fakes, reals, masks, 1, 5)
+    torch.testing.assert_close(whole, torch.stack(single).mean())
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test_bilinear_samples_are_those_of_scipy(seed):
+    draw = np.random.default_rng(seed)
+    image, positions = draw.normal(size=(7, 9)), draw.uniform(-2, 11, (2, 5, 4))
+    row, column = (torch.from_numpy(position)[None] for position in positions)
+    samples = losses.sample_bilinear(torch.from_numpy(image)[None, None], row, column)
+    np.testing.assert_allclose(samples[0, 0], ndimage.map_coordinates(image, positions, order=1, mode="nearest"))
