@@ -202,3 +202,8 @@ def test_a_metric_gets_the_stained_patch_first():
     mask = np.ones((16, 16), bool)
     records = measure_patches(stained, real, mask, PatchOptions(metrics=(brightness,), patch_px=16, stride_px=16))
     assert [record["brightness"] for record in records] == [150]
+
+
+def test_patch_metrics_use_patches_of_256_px():
+    stained, real = images(0, (257, 256))
+    assert [(r["row"], r["height"], r["width"]) for r in patch_metrics(stained, real)] == [(0, 256, 256), (1, 256, 256)]

@@ -347,3 +347,8 @@ def test_all_values_of_a_large_volume_are_normalised():
 def test_both_levels_must_be_finite(background, bone):
     with pytest.raises(InputError, match="both must be finite"):
         IntensityReference(background, bone)
+
+
+def test_a_slide_of_one_colour_has_no_scale():
+    with pytest.raises(InputError, match=r"background \(240\) is not brighter than bone \(240\)"):
+        colour_reference_from_rois(np.full((20, 20, 3), 240, np.uint8), (0, 8, 0, 8), (10, 20, 10, 20))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tomostain.io.metadata.units import nearly_equal, to_um
+from tomostain.io.metadata.units import nearly_equal, to_um, unit_um
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,17 @@ def test_a_difference_of_exactly_one_per_cent_counts_as_equal():
     assert nearly_equal(100.0, 99.0)
     assert nearly_equal(0.0, 0.0)
     assert not nearly_equal(5.0, -5.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_um"),
+    [("Nanometers", 1e-3), ("microns", 1.0), ("micrometres", 1.0), ("millimeters", 1e3), ("metres", 1e6)],
+)
+def test_a_plural_has_the_length_of_its_unit(name, size_um):
+    assert unit_um(name) == size_um
+    assert unit_um(name[:-1]) == size_um
+
+
+def test_an_abbreviation_has_no_plural():
+    assert unit_um("ms") is None
+    assert unit_um("mms") is None

@@ -106,3 +106,17 @@ def test_small_images_are_mirrored_to_the_size_of_a_patch(rows: int, columns: in
     blend_tiles(translate, ct, patch_px=16, stride_px=16, batch=1)
     np.testing.assert_array_equal(seen[0][0].numpy(), pad_to(ct, 16)[:16, :16])
     np.testing.assert_array_equal(seen[0][0].numpy()[:rows, : min(16, columns)], ct[:, :16])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((2, 5, 7), (2, 5, 7)), ((2, 3, 7), (2, 5, 7)), ((2, 5, 4), (2, 5, 5))]
+)
+def test_only_sides_that_are_too_short_are_mirrored(
+    shape: tuple[int, int, int], expected: tuple[int, int, int]
+) -> None:
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    padded = pad_to(image, 5)
+    assert padded.shape == expected
+    np.testing.assert_array_equal(padded[:, : shape[1], : shape[2]], image)
+    if shape[1] < 5:
+        np.testing.assert_array_equal(padded[:, shape[1]], image[:, shape[1] - 2])
