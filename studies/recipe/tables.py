@@ -35,7 +35,7 @@ IMAGES = {
 # One value for each run.
 SETS = {"kid_alex": 2}
 TISSUES = ("soft", "marrow", "adipocyte", "bone", "new bone", "degradation", "screw")
-ROWS = ("tomostain", "tomostain-v1", "paired-cyclegan", "no-gan", "no-gan-lpips")
+ROWS = ("tomostain", "tomostain-v1", "paired-cyclegan", "no-gan", "no-gan-lpips", "noise", "noise-spread")
 # By specimen and fold.
 Scores = dict[str, dict[tuple[str, str], float]]
 

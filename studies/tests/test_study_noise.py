@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from studies.recipe.noise import measure, report
+from studies.recipe.noise import draw, measure, report
 from tests.support.toys import RESNET, toy_model
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
@@ -22,3 +22,8 @@ def test_a_truth_that_is_one_of_the_seeds_is_covered(tmp_path):
     assert sums["implant"][4] + sums["other"][4] == ct.size  # everything is covered
     table = report(translator, LoadedDataset.from_pairs([pair]), ("p",), 3)
     assert "one more sample would have the coverage 0.500" in table
+    row = draw(translator, pair, 3)
+    assert row.shape[0] > 2 * 64
+    assert row.shape[1] >= 7 * 2 * 70
+    real = row[-128:, -140:]  # the truth is the last image, enlarged twice
+    np.testing.assert_array_equal(real[::2, ::2], truth)
