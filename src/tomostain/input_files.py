@@ -19,6 +19,29 @@ _KINDS = {
 }
 
 
+def refuse_url(path: StrPath) -> None:
+    """Raise if a path is an address of another computer: it would be a folder with the name "https:".
+
+    Raises
+    ------
+    InputError
+        With what to do.
+
+    Examples
+    --------
+    >>> refuse_url("https://host/stained.ome.zarr")
+    Traceback (most recent call last):
+    ...
+    tomostain.errors.InputError: https://host/stained.ome.zarr: is an address, not a path; only local files are read ...
+    """
+    address = re.match(r"(https?|s3|gs|gcs|az|abfs|ftp|sftp|ssh|file|hdfs):/{1,3}", os.fspath(path), re.IGNORECASE)
+    if address:
+        raise InputError(
+            f"{os.fspath(path)}: is an address, not a path; only local files are read and written: copy the data from "
+            "or to there"
+        )
+
+
 def refuse_special_file(path: StrPath) -> None:
     """Raise if a path is a pipe, socket or device; a path that does not exist is left to the caller.
 

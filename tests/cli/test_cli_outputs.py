@@ -119,6 +119,9 @@ def test_the_pixel_size_that_one_tiff_states_is_compared(work: Path, model: Path
         ("slice.png", "stained", "slice.png is one image, which is stained into NAME.png or NAME.tif"),
         ("slice.tif", "stained.jpg", "slice.tif is one image, which is stained into NAME.png or NAME.tif"),
         ("stack.tif", "stained.tif", "A volume is stained into NAME.ome.zarr"),
+        ("slice.tif", "folder.tif", "folder.tif: is a folder; give the name of a file for one image"),
+        ("scans/a", "s3://bucket/stained.ome.zarr", "stained.ome.zarr: is an address, not a path"),
+        ("-scan", "stained.ome.zarr", "No such option: -s; a path that begins with '-' is written ./-s"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(
@@ -130,6 +133,7 @@ def test_names_that_do_not_fit_are_refused(
     message: str,
 ) -> None:
     tifffile.imwrite(work / "stack.tif", grey_values((5, 40, 41)), photometric="minisblack")
+    (work / "folder.tif").mkdir()
     before = sorted(work.iterdir())
     assert message in fails("-q", "stain", model, source, name, "--voxel-um", 5, *GREYS).replace("\\", "/")
     assert sorted(work.iterdir()) == before

@@ -170,6 +170,11 @@ def test_errors_of_an_image_are_named(tmp_path):
     tifffile.imwrite(x / "a.tif", np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32))
     with pytest.raises(InputError, match=r"a\.tif: is float32, which has no full range"):
         prepare_aligned(x, y, tmp_path / "set", PLAIN)
+    tifffile.imwrite(x / "a.tif", np.random.default_rng(0).integers(-99, 99, (20, 30), np.int16))
+    with pytest.raises(InputError, match=r"a\.tif: is int16, which has no full range"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN)
+    with pytest.raises(InputError, match=r"a\.tif: is int16, but with normalise 'none'"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN.model_copy(update={"normalise": "none"}))
     tifffile.imwrite(x / "a.tif", np.full((20, 30), 7, np.uint16))
     with pytest.raises(InputError, match=r"a\.tif: every grey value is 7"):
         prepare_aligned(x, y, tmp_path / "set", PLAIN)
@@ -267,3 +272,16 @@ def test_masks_that_are_ambiguous_are_refused(tmp_path):
     Image.fromarray(drawn).save(tmp_path / "masks/a.png")
     with pytest.raises(InputError, match=r"masks/a\.png: a mask that is partly transparent is ambiguous"):
         prepare_aligned(x, y, tmp_path / "set", PLAIN.model_copy(update={"mask": str(tmp_path / "masks")}))
+
+
+def test_names_with_accents_as_one_or_two_characters_are_partners(tmp_path):
+    x, y = write_folders(tmp_path, ("a",))
+    (x / "a.png").rename(x / "\u00e9.png")
+    (y / "a.png").rename(y / "e\u0301.png")
+    assert prepare_aligned(x, y, tmp_path / "set", PLAIN).ids == ("\u00e9",)
+
+
+def test_a_name_that_a_pair_cannot_have_is_named_with_its_file(tmp_path):
+    x, y = write_folders(tmp_path, ("a (1)",))
+    with pytest.raises(InputError, match=r"x/a \(1\)\.png: .*not usable as a folder name.*; rename the file in both"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN)

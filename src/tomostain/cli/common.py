@@ -126,5 +126,8 @@ def existing_model(model: Path) -> Path:
 def existing(path: Path, what: str) -> Path:
     """Return `path` if it exists, else raise `InputError` naming it."""
     if not path.exists():
+        from tomostain.input_files import refuse_url
+
+        refuse_url(path)
         raise InputError(f"{path}: no such {what}")
     return path

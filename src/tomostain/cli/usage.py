@@ -24,6 +24,8 @@ def usage_line(error: Exception, root: object, command: TyperCommand | None) -> 
         return f"{option} is an option of all verbs: give it before the verb, tomostain {option} … {verb}… {see}"
     near = _similar(option, _options(root if command is None else command))
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    if not option.startswith("--"):
+        hint = f"; a path that begins with '-' is written ./{option}…"
     return f"No such option: {option}{hint} {see}"
 
 

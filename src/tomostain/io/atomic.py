@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_url
 from tomostain.io.locks import NO_LOCK, acquire, describe_holder, holder_of, release_file
 from tomostain.paths import StrPath
 
@@ -43,6 +44,7 @@ def refuse_existing(path: StrPath, overwrite: bool, what: str = "output") -> Non
     InputError
         If `path` exists, is not an empty folder, and `overwrite` is false.
     """
+    refuse_url(path)
     path = Path(path)
     empty_folder = path.is_dir() and not any(path.iterdir())
     if os.path.lexists(path) and not empty_folder and not overwrite:

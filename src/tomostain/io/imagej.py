@@ -1,15 +1,18 @@
-"""The number of images that an ImageJ header states, compared with what the file holds.
+"""Headers of ImageJ: the number of images, compared with what the file holds, and the origin of coordinates.
 
 ImageJ writes the values of a large stack one after another with one page (IFD) only. If the data do not fit the header,
 tifffile only logs it and returns the first image.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from tomostain.errors import InputError
+from tomostain.io.metadata.placement import Placement, Triple
+from tomostain.io.metadata.units import Spacing
 
 
 def stated_images(path: Path, tif: tifffile.TiffFile) -> int:
@@ -57,3 +60,26 @@ def check_imagej(path: Path, tif: tifffile.TiffFile) -> None:
 def _complete_images(tif: tifffile.TiffFile, stated: int) -> int:
     page = tif.pages.first
     return min(stated, max(0, tif.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes))
+
+
+def imagej_placement(tif: tifffile.TiffFile, spacing: Spacing) -> tuple[Placement | None, Triple | None]:
+    """Return where a volume lies by the origin that ImageJ states, in voxels, and the voxel size in the same unit.
+
+    Returns
+    -------
+    tuple of (Placement or None, and (z, y, x) or None)
+        In µm, with None for the size, if the voxel size is stated; else in voxels. None if no origin is stated.
+    """
+    metadata = (tif.imagej_metadata or {}) if tif.is_imagej else {}
+    origin = [_finite(metadata.get(f"{axis}origin", 0.0)) for axis in "zyx"]
+    if not any(origin):
+        return None, None
+    z, y, x = spacing
+    is_known = z is not None and y is not None and x is not None
+    size = (z, y, x) if z is not None and y is not None and x is not None else (1.0, 1.0, 1.0)
+    first = [-voxels * step for voxels, step in zip(origin, size, strict=True)]
+    return Placement((first[0], first[1], first[2])), None if is_known else size
+
+
+def _finite(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0

@@ -23,6 +23,9 @@ _MAGIC_BYTES = 4
 _FIRST_BYTES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
 """The size of the header of NIfTI-1 and NIfTI-2, in both byte orders."""
 
+_NIFTI_COLOURS = (128, 2304)
+"""Codes of RGB24 and RGBA32 (nifti1.h)."""
+
 _DIMENSIONS = tuple(str(number) for number in range(1, 11))
 _BLOCK = 1 << 20
 
@@ -57,6 +60,12 @@ def check_data_files(path: Path) -> list[Path]:
     if "twice" in fields:
         raise InputError(f"{path}: states {fields['twice'][:40]} twice, differently; correct its header")
     before = list(fields)[: list(fields).index("ndims")] if "ndims" in fields else []
+    orders = [fields[name] for name in ("binarydatabyteordermsb", "elementbyteordermsb") if name in fields]
+    if len({order[:1].lower() for order in orders}) > 1:
+        raise InputError(
+            f"{path}: states two byte orders (BinaryDataByteOrderMSB {orders[0][:5]}, ElementByteOrderMSB "
+            f"{orders[1][:5]}); remove the wrong one"
+        )
     odd = [name for name in _ARRAY_FIELDS if name in before]
     if odd:
         raise InputError(f"{path}: states {odd[0]} before NDims, which is not read; put the line of NDims first")
@@ -87,6 +96,12 @@ def _check_skip(path: Path, fields: Mapping[str, str]) -> None:
         skipped = -2
     if not -1 <= skipped < 2**40:
         raise InputError(f"{path}: states a HeaderSize of {fields['headersize'][:20]} bytes; the file is damaged")
+    # ITK counts it from the beginning of the file, and would read the header itself as values.
+    if skipped > 0 and fields.get("elementdatafile", "").upper() == "LOCAL" and skipped != data_start(path):
+        raise InputError(
+            f"{path}: states a HeaderSize of {skipped} bytes, but its values begin at byte {data_start(path)}; remove "
+            "the line HeaderSize"
+        )
 
 
 def stated_slope(path: Path) -> tuple[float, float]:
@@ -161,7 +176,10 @@ def check_length(path: Path, reader: Any, itemsize: int) -> None:
     values = math.prod(int(n) for n in reader.GetSize()) * int(reader.GetNumberOfComponents())
     size = path.stat().st_size
     if name.endswith(NIFTI_SUFFIXES):
-        needed = int(float(reader.GetMetaData("vox_offset"))) + values * int(reader.GetMetaData("bitpix")) // 8
+        bits = int(reader.GetMetaData("bitpix"))
+        if int(reader.GetMetaData("datatype")) in _NIFTI_COLOURS:  # bits of all colours of a voxel
+            values //= int(reader.GetNumberOfComponents())
+        needed = int(float(reader.GetMetaData("vox_offset"))) + values * bits // 8
     elif name.endswith(MHA_SUFFIXES):
         fields = mha_fields(path)
         if is_packed(fields) or "%" in fields.get("elementdatafile", ""):

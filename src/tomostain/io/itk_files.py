@@ -104,6 +104,15 @@ def _itk_errors(path: Path) -> Iterator[None]:
         reason = re.sub(r"^(ITK ERROR: )?\w+\(0x[0-9a-f]+\): ", "", lines[-1])
         if "GetQuotedString" in reason:
             raise InputError(f"{path}: cannot be read: put the units and labels in its header in quotes") from None
+        if "orthonormal" in reason:
+            raise InputError(
+                f"{path}: its axes are not perpendicular to each other, which is not read; resample it to a "
+                "rectangular grid (3D Slicer, ANTs), or remove the form that states them (sform_code 0)"
+            ) from None
+        if "bzip2" in reason:
+            raise InputError(
+                f"{path}: its values are packed by bzip2, which is not read; save it as gzip or raw"
+            ) from None
         raise InputError(
             f"{path}: cannot be read ({reason[:160]}); the file is truncated, damaged or of another format"
         ) from None
@@ -214,11 +223,14 @@ def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHea
     if None in factors and not plain and np.count_nonzero(vectors) == 3:  # units of some axes only
         along = [factors[int(np.argmax(np.abs(vector)))] for vector in vectors][::-1]
         spacing_um = [None if um is None else _um(length * um, True) for length, um in zip(lengths, along, strict=True)]
-    affine = None if origin is None else placement_of(vectors.T, origin, geometry.space)
+    affine = placement_of(vectors.T, np.zeros(3) if origin is None else origin, geometry.space)
+    if origin is None and affine is not None and not affine[1].is_turned:
+        affine = None
     step = None if affine is None else affine[0]
-    if affine is None and origin is not None and np.isfinite(vectors).all():
+    if affine is None and np.isfinite(vectors).all() and placement_of(vectors.T, np.zeros(3)) is None:
         warnings.warn(
-            f"{path}: its position is not passed on: its axes are not perpendicular to each other",
+            f"{path}: its position is not passed on: its axes are not perpendicular to each other; in space the volume "
+            "is sheared",
             PlacementWarning,
             stacklevel=4,
         )

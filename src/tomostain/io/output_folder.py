@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_url
 from tomostain.io.atomic import refuse_existing
 from tomostain.paths import StrPath
 
@@ -82,7 +83,7 @@ def check_folder_name(path: StrPath, kind: str, *, is_zarr: bool = False) -> Non
     Parameters
     ----------
     path : str or os.PathLike
-        The folder. One that exists already is not checked.
+        The folder. One that exists already is not checked, unless it is empty.
     kind : str
         What it will hold, for the message: "dataset", "stained volume".
     is_zarr : bool
@@ -101,10 +102,15 @@ def check_folder_name(path: StrPath, kind: str, *, is_zarr: bool = False) -> Non
     tomostain.errors.InputError: slices.tif: the folder of TIFF slices is a folder, but the name ends in .tif; give NAME
     """
     ending = ending_of(path)
-    if not ending or Path(path).is_dir() or (is_zarr and ending.endswith(".zarr")):
+    if not ending or has_content(Path(path)) or (is_zarr and ending.endswith(".zarr")):
         return
     example = "NAME.ome.zarr" if is_zarr else "NAME"
     raise InputError(f"{path}: the {kind} is a folder, but the name ends in {ending}; give {example}")
+
+
+def has_content(path: Path) -> bool:
+    """Return whether a path is a folder that is not empty."""
+    return path.is_dir() and any(path.iterdir())
 
 
 def output_folder(
@@ -196,6 +202,7 @@ def check_sources_outside(path: StrPath, kind: str, sources: Iterable[StrPath]) 
     InputError
         If it is a source, contains one, or lies in one.
     """
+    refuse_url(path)
     out = _resolved(Path(path))
     for source in map(Path, sources):
         resolved = _resolved(source)

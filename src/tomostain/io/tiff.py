@@ -14,6 +14,7 @@ from typing import Any
 import tifffile
 
 from tomostain.errors import InputError
+from tomostain.io.content import what_it_is
 from tomostain.io.metadata.units import Spacing, to_um
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -69,8 +70,9 @@ def tiff_errors(path: Path) -> Iterator[None]:
                 f"{path}: holds YCbCr colours of reduced resolution without JPEG compression, which are not read; save "
                 "it as RGB"
             ) from None
+        advice = what_it_is(path) if "not a TIFF file" in reason else ""
         raise InputError(
-            f"{path}: cannot be read as TIFF ({reason}); the file is truncated or damaged, copy it again"
+            f"{path}: cannot be read as TIFF ({reason}); {advice or 'the file is truncated or damaged, copy it again'}"
         ) from None
     finally:
         _captured.messages = outer

@@ -235,9 +235,12 @@ def _aligned_pair(
         references = {"ct": ct_reference.to_dict(), "histology": histology_reference.to_dict()}
         ct, histology = normalise_ct(ct, ct_reference), normalise_histology(histology, histology_reference)
     elif config.normalise == "range":
-        ct = full_range(ct, x_name, ct_picture.bits)
+        ct = full_range(ct, x_name, ct_picture.bits, ct_picture.samples.dtype)
     elif ct.dtype != np.uint16:
-        raise InputError(f"{x_name}: is {ct.dtype}, but with normalise 'none' it must be uint16; use 'auto' or 'range'")
+        raise InputError(
+            f"{x_name}: is {ct_picture.samples.dtype}, but with normalise 'none' it must be uint16; use 'auto' or "
+            "'range'"
+        )
     mask = _mask(stem, ct, histology, masks, config.mask)
     pair = Pair(
         stem,

@@ -1,6 +1,7 @@
 """Aligned images, in files or in memory: matching by name, and the full range of a type."""
 
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.dataset.pair import check_id
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import FULL_RANGE_WINDOW
 from tomostain.input_files import check_is_folder
@@ -88,6 +90,16 @@ def open_image(image: AlignedImage, name: str) -> Picture:
     return read_picture(image) if isinstance(image, Path) else interpret_by_samples(image, Path(name))
 
 
+def _usable(images: Mapping[str, Path]) -> dict[str, Path]:
+    """Return images, after a check that pairs may have their names."""
+    for stem, file in images.items():
+        try:
+            check_id(stem)
+        except InputError as error:
+            raise InputError(f"{file}: {error}; rename the file in both folders") from None
+    return dict(images)
+
+
 def find_partners(x: Path, y: Path) -> dict[str, tuple[Path, Path]]:
     """Return the two files of each pair by name."""
     for path in (x, y):
@@ -97,7 +109,7 @@ def find_partners(x: Path, y: Path) -> dict[str, tuple[Path, Path]]:
         return {stem_of(x): (x, y)}
     if x.is_file() or y.is_file():
         raise InputError(f"{x} and {y}: one is a file, the other a folder; state two files or two folders")
-    ct, histology = find_images(x), find_images(y)
+    ct, histology = _usable(find_images(x)), _usable(find_images(y))
     for images, others, other_folder in ((ct, histology, y), (histology, ct, x)):
         alone = sorted(set(images) - set(others))
         if alone:
@@ -125,12 +137,17 @@ def find_images(folder: Path) -> dict[str, Path]:
 
 
 def stem_of(path: Path) -> str:
-    """Return the file name without its suffix, which may be double."""
+    """Return the file name without its suffix, which may be double.
+
+    macOS writes letters such as "é" as two characters; they are returned as one, so that names agree.
+    """
     suffix = next((e for e in _SUFFIXES if path.name.lower().endswith(e)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)]
+    return unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix)])
 
 
-def full_range(ct: NDArray[Any], source: str | Path, bits: int | None = None) -> NDArray[np.uint16]:
+def full_range(
+    ct: NDArray[Any], source: str | Path, bits: int | None = None, stored: "np.dtype[Any] | None" = None
+) -> NDArray[np.uint16]:
     """Map the full range of an integer type to the grey values 0 to 40000.
 
     Parameters
@@ -140,6 +157,8 @@ def full_range(ct: NDArray[Any], source: str | Path, bits: int | None = None) ->
         Named in messages.
     bits : int, optional
         Significant bits that the file states: 12 of the 16 bits of a camera.
+    stored : numpy.dtype, optional
+        Type of the file, for messages; signed values are read as float32.
 
     Raises
     ------
@@ -147,7 +166,7 @@ def full_range(ct: NDArray[Any], source: str | Path, bits: int | None = None) ->
         If the type is float, which has no full range.
     """
     if ct.dtype.kind not in "ui":
-        raise InputError(f"{source}: is {ct.dtype}, which has no full range; use normalise 'auto'")
+        raise InputError(f"{source}: is {stored or ct.dtype}, which has no full range; use normalise 'auto'")
     info = np.iinfo(ct.dtype)
     largest = info.max if bits is None else 2**bits - 1
     low, high = FULL_RANGE_WINDOW

@@ -8,7 +8,7 @@ from tomostain.imaging.intensity import full_range_reference
 from tomostain.io import Volume, open_volume, write_image, write_slide
 from tomostain.io.images import PILLOW_SUFFIXES, read_picture
 from tomostain.io.metadata.units import check_voxel_um
-from tomostain.io.output_folder import ending_of
+from tomostain.io.output_folder import ending_of, has_content
 from tomostain.io.outputs import check_output_file
 from tomostain.io.volumes.registry import find_reader
 from tomostain.paths import StrPath
@@ -34,7 +34,7 @@ def is_one_image(source: StrPath, out: StrPath) -> bool:
     >>> is_one_image("slice.tif", "stained.tif"), is_one_image("slice.tif", "stained.ome.zarr")
     (True, False)
     """
-    is_drawn = ending_of(out) in (*IMAGE_ENDINGS, *PILLOW_SUFFIXES) and not Path(out).is_dir()
+    is_drawn = ending_of(out) in (*IMAGE_ENDINGS, *PILLOW_SUFFIXES) and not has_content(Path(out))
     if is_drawn and Path(source).is_dir():
         raise InputError(f"{out}: is the name of one image, but {source} is a folder; give NAME.ome.zarr for a volume")
     return is_drawn or ending_of(source) in PILLOW_SUFFIXES

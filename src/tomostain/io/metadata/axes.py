@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 Order = tuple[int, int, int]
 
+_LEAST_IMAGE_PX = 16
+"""An array of 3 or 4 columns and fewer rows or slices than this may be a small volume."""
+
 _LETTERS = {
     "z": ("z", "plane", "planes", "slice", "slices", "section", "sections", "depth", "axial"),
     "y": ("y", "row", "rows", "height"),
@@ -102,7 +105,17 @@ def volume_order(shape: Sequence[int], names: Sequence[str | None] | None = None
             raise AxesError(f"{text}; a µCT volume has z, y, x and one channel, and these are {size} {kind}")
         axes.append(axis)
     axes = _spatial(axes, shape, stated, text)
+    if not any(map(letter_of, stated)) and _is_image([shape[axis] for axis in axes]):
+        raise AxesError(
+            f"{text}: an image of {shape[axes[2]]} colours, not a volume (name its axes z, y, x if it is one)"
+        )
     return _in_order(axes, [letter_of(stated[axis]) for axis in axes], text)
+
+
+def _is_image(shape: Sequence[int]) -> bool:
+    """Return whether three axes without names are rows, columns and the colours of an image: RGB or RGBA."""
+    rows, columns, last = shape
+    return last in (3, 4) and min(rows, columns) >= _LEAST_IMAGE_PX
 
 
 def _spatial(axes: Sequence[int], shape: Sequence[int], names: Sequence[str], text: str) -> list[int]:

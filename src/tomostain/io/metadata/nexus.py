@@ -13,6 +13,7 @@ Sources of the layouts:
   (https://github.com/DiamondLightSource/httomolibgpu, ``recon/algorithm.py``). It writes no voxel size.
 - ``element_size_um``, (z, y, x) in µm: ilastik and Fiji's HDF5 plugin. ``axistags``, JSON: vigra and ilastik
   (https://github.com/ukoethe/vigra, ``vigranumpy/lib/axistags.py``).
+- MATLAB 7.3: ``V(row, column, slice)`` is stored as (slice, column, row), with the attribute ``MATLAB_class``.
 - labels and scales of dimensions: the HDF5 Dimension Scale specification, also used by netCDF-4.
 """
 
@@ -27,7 +28,10 @@ import numpy as np
 
 from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
 from tomostain.io.metadata.hdf5_tree import Hdf5Tree
+from tomostain.io.metadata.imaris import imaris_geometry, imaris_shape
 from tomostain.io.metadata.nexus_groups import data_groups, signal_of, text_of, value_at
+from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.positions import placement_along, step_um
 from tomostain.io.metadata.units import Spacing, contradict, format_spacing, to_um, unknown_unit
 
 if TYPE_CHECKING:
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
 
 Places = list[tuple[str, int]]
 _SILENT: Spacing = (None, None, None)
-_LONGEST_AXIS = 10**6
 _CENTIMETRE_UM = 1e4
 
 
@@ -53,12 +56,18 @@ class Layout:
         What states the voxel size differently, as the beginning of a message; "" if nothing.
     unknown_unit : str
         A unit of positions along the axes that is not known.
+    placement : Placement or None
+        Where the volume lies, µm, by the positions along its axes.
+    shape : tuple of int or None
+        Size (z, y, x) of the image, where the array is padded; None if it is not.
     """
 
     order: Order = (0, 1, 2)
     spacing: Spacing = _SILENT
     conflict: str = ""
     unknown_unit: str = ""
+    placement: Placement | None = None
+    shape: tuple[int, int, int] | None = None
 
 
 def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
@@ -80,6 +89,9 @@ def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
     AxesError
         If the axes are not those of a volume, or the file names them in two ways.
     """
+    if (shape := imaris_shape(dataset)) is not None:
+        spacing, placement = imaris_geometry(tree, shape)
+        return Layout(spacing=spacing, placement=placement, shape=shape)
     groups = [group for group in data_groups(tree) if signal_of(tree, group) == dataset]
     places = next((places for group in groups if (places := _axis_places(tree, group, dataset))), None)
     orders = {}
@@ -97,7 +109,10 @@ def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
         order = (1, 0, 2) if _is_httomo(tree, dataset) else volume_order(dataset.shape)
     sizes = _sizes(tree, dataset, order, groups, places)
     spacing = next(iter(sizes.values()), _SILENT)
-    return Layout(order, spacing, _conflict(sizes), _unknown_unit(tree, dataset, groups, places))
+    fields = [tree.member(group, name) for group in groups for name, _ in places or ()]
+    scales = [next(iter(dataset.dims[axis].values()), None) for axis in order]
+    placement = placement_along([*fields, *scales], [dataset.shape[axis] for axis in order])
+    return Layout(order, spacing, _conflict(sizes), _unknown_unit(tree, dataset, groups, places), placement)
 
 
 def _sizes(
@@ -111,7 +126,7 @@ def _sizes(
         return {}
     sizes = {"its attribute": stated}
     for group in groups if places is not None else ():
-        z, y, x = (_step_um(tree.member(group, name), dataset.shape[place]) for name, place in places or ())
+        z, y, x = (step_um(tree.member(group, name), dataset.shape[place]) for name, place in places or ())
         sizes[f"the positions in {group.name}"] = (z, y, x)
     z, y, x = (_scale_um(dataset, axis) for axis in order)
     sizes["the scales of its dimensions"] = (z, y, x)
@@ -154,7 +169,11 @@ def stated_names(tree: Hdf5Tree, dataset: "h5py.Dataset") -> dict[str, list[str]
             and signal_of(tree, group) == dataset
         ):
             names["the axes of its group"] = _attribute_names(group, dataset)
-    return {source: sizes for source, sizes in names.items() if any(sizes)}
+    names = {source: axes for source, axes in names.items() if any(axes)}
+    # MATLAB stores arrays with the first axis fastest, so HDF5 has its rows, columns and slices in the inverse order.
+    if not names and "MATLAB_class" in dataset.attrs and dataset.ndim == 3:
+        names["MATLAB"] = ["z", "x", "y"]
+    return names
 
 
 def _axistags(dataset: "h5py.Dataset") -> list[str]:
@@ -210,7 +229,7 @@ def _attribute_names(holder: "h5py.Group | h5py.Dataset", dataset: "h5py.Dataset
 
 def _scale_um(dataset: "h5py.Dataset", axis: int) -> float | None:
     """Return the step of the scale of a dimension, µm."""
-    steps = (_step_um(scale, dataset.shape[axis]) for scale in dataset.dims[axis].values())
+    steps = (step_um(scale, dataset.shape[axis]) for scale in dataset.dims[axis].values())
     return next((step for step in steps if step is not None), None)
 
 
@@ -240,19 +259,6 @@ def _axis_places(tree: Hdf5Tree, group: "h5py.Group", dataset: "h5py.Dataset") -
     axes = {letter: (key, place) for letter, (key, place) in axes.items() if 0 <= place < dataset.ndim}
     is_complete = set(axes) == set("zyx") and len({place for _, place in axes.values()}) == 3
     return [axes[letter] for letter in "zyx"] if is_complete else None
-
-
-def _step_um(axis: "h5py.Dataset | None", size: int) -> float | None:
-    """Return the step of evenly spaced positions in µm; None without a unit or if they are uneven."""
-    if axis is None or getattr(axis, "shape", None) != (size,) or not 1 < size <= _LONGEST_AXIS:
-        return None
-    if axis.dtype.kind not in "iuf":
-        return None
-    positions = np.asarray(axis[()], dtype=float)
-    step = (positions[-1] - positions[0]) / (size - 1)
-    if not np.allclose(np.diff(positions), step, rtol=0.01, atol=0):
-        return None
-    return to_um(abs(float(step)), text_of(axis.attrs.get("units", "")))
 
 
 def _is_httomo(tree: Hdf5Tree, dataset: "h5py.Dataset") -> bool:

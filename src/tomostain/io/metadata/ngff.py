@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.placement import Placement, Triple
+from tomostain.io.metadata.placement import Placement, Triple, along_axes
 from tomostain.io.metadata.units import Spacing, to_um, unknown_unit
 
 _MAX_LEVELS = 64
@@ -36,6 +36,8 @@ class Level:
         The same in the units of the axes; None if no scale is stated.
     origin : tuple of float
         Centre of the first voxel (z, y, x), in the units of the axes.
+    signs : tuple of float
+        -1 for an axis (z, y, x) along which the position decreases, as its scale states; else 1.
     unknown_unit : str
         A unit of the axes that is not known; "" if there is none.
     """
@@ -46,6 +48,7 @@ class Level:
     step: Triple | None
     origin: Triple
     unknown_unit: str = ""
+    signs: Triple = (1.0, 1.0, 1.0)
 
     def placement(self) -> Placement:
         """Return where the level lies: in µm if all units are stated, and else in the units of the axes."""
@@ -53,7 +56,7 @@ class Level:
             return Placement()
         factors = [1.0 if um is None else um / step for um, step in zip(self.spacing, self.step, strict=True)]
         z, y, x = (value * factor for value, factor in zip(self.origin, factors, strict=True))
-        return Placement((z, y, x))
+        return along_axes((z, y, x), self.signs)
 
     def placement_step(self) -> Triple | None:
         """Return the voxel size (z, y, x) in the unit of `placement`."""
@@ -101,14 +104,22 @@ def _level(
 ) -> Level:
     transforms = [*(dataset.get("coordinateTransformations") or []), *of_image]
     scale, origin = _affine(transforms, len(names))
-    # nabu writes a negative z where it wrote the slices from the last to the first. The size is the same.
+    # nabu writes a negative z where it wrote the slices from the last to the first. The size is the
+    # same; the sign is the direction of the axis.
     steps = {name: abs(float(s)) for name, s in zip(names, scale, strict=True)} if scale is not None else {}
     starts = dict(zip(names, (float(value) for value in origin), strict=True))
     z_um, y_um, x_um = (to_um(steps.get(axis), units.get(axis)) for axis in "zyx")
     step = None if len(steps.keys() & set("zyx")) < 3 else (steps["z"], steps["y"], steps["x"])
     first = (starts.get("z", 0.0), starts.get("y", 0.0), starts.get("x", 0.0))
+    negative = {name for name, s in zip(names, scale, strict=True) if s < 0} if scale is not None else set()
     return Level(
-        str(dataset["path"]), names, (z_um, y_um, x_um), step, first, unknown_unit(*(units.get(axis) for axis in "zyx"))
+        str(dataset["path"]),
+        names,
+        (z_um, y_um, x_um),
+        step,
+        first,
+        unknown_unit(*(units.get(axis) for axis in "zyx")),
+        (-1.0 if "z" in negative else 1.0, -1.0 if "y" in negative else 1.0, -1.0 if "x" in negative else 1.0),
     )
 
 

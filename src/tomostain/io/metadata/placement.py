@@ -134,6 +134,25 @@ def placement_of(vectors: ArrayLike, origin: ArrayLike, space: str = "") -> tupl
     return _triple(lengths), Placement(_triple(first), _matrix(direction), space)
 
 
+def along_axes(origin: Triple, signs: Triple = (1.0, 1.0, 1.0)) -> Placement:
+    """Return the placement of a volume whose axes are those of the coordinate system, in the same or the other sense.
+
+    Parameters
+    ----------
+    origin : tuple of float
+        Centre of the first voxel (z, y, x).
+    signs : tuple of float
+        -1 for an axis (z, y, x) along which the position decreases; else 1.
+
+    Examples
+    --------
+    >>> along_axes((10.0, 0.0, 0.0), (-1.0, 1.0, 1.0)).direction[0]
+    (-1.0, 0.0, 0.0)
+    """
+    z, y, x = signs
+    return Placement(origin, ((z, 0.0, 0.0), (0.0, y, 0.0), (0.0, 0.0, x)))
+
+
 def fit_placement(placement: Placement, stated: Triple, voxel_um: Triple) -> Placement | None:
     """Convert a placement to µm, by the size of a voxel in its unit and in µm.
 

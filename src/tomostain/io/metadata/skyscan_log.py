@@ -18,6 +18,7 @@ def skyscan_log(path: Path, text: str) -> ScanLog | None:
     InputError
         If a size is not understood, or is stated twice with different values.
     """
+    _refuse_other_separator(path, text)
     sections = sections_of(text, "=")
     named = {name for name, keys in sections.items() if any(_PIXEL_SIZE_KEY.fullmatch(key) for key in keys)}
     if not named:
@@ -43,6 +44,14 @@ def skyscan_log(path: Path, text: str) -> ScanLog | None:
     prefix = sections.get("file name convention", {}).get("filename prefix", [""])[0]
     plane, slices = _result_plane(reconstruction), _reconstructed_sections(reconstruction, steps)
     return ScanLog(path, prefix or path.stem, (size * step, size, size), plane=plane, sections=slices)
+
+
+def _refuse_other_separator(path: Path, text: str) -> None:
+    """Raise if a line states a size with a colon or tab instead of ``=``: the size of another section would count."""
+    for line in text.split("\n"):
+        key, separator, value = line.partition(":" if ":" in line else "\t")
+        if "=" not in line and separator and _PIXEL_SIZE_KEY.fullmatch(key.strip().lower()):
+            raise not_understood(path, key, value.strip())
 
 
 def _reconstructed_sections(reconstruction: dict[str, list[str]], steps: list[float]) -> Sections | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.io.content import what_it_is
 from tomostain.io.metadata.axes import AxesError
 from tomostain.io.metadata.hdf5_tree import DAMAGED, Hdf5Tree
 from tomostain.io.metadata.inside import MAX_BOMB_BYTES, check_packed_size, file_inside
@@ -22,6 +23,7 @@ from tomostain.io.volumes.hdf5_missing import covered_by_parts, missing_in_hdf5,
 from tomostain.io.volumes.hdf5_virtual import virtual_parts
 from tomostain.io.volumes.registry import register_reader
 from tomostain.io.volumes.rescale import Rescale, rescale_of, rescaled, stated_rescale
+from tomostain.io.volumes.signedness import with_stated_sign
 
 if TYPE_CHECKING:
     import h5py
@@ -55,7 +57,7 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
         try:
             values, axes = _named_dataset(path, tree, dataset) if dataset else _only_volume(path, tree)
             _check_parts(path, tree, values)
-            shape, dtype = tuple(values.shape[axis] for axis in axes.order), values.dtype
+            shape, dtype = axes.shape or tuple(values.shape[axis] for axis in axes.order), values.dtype
             _check_stored(path, values)
             check_chunk(path, values)
             missing = missing_in_hdf5(values, axes.order[0])
@@ -79,7 +81,8 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
                 elif missing and stored.fillvalue != 0:
                     zero_unwritten(stored, part, index)
                 ranks = np.argsort(np.argsort(axes.order))  # the places of z, y, x among the axes that are read
-                return np.ascontiguousarray(part.transpose([int(rank) for rank in ranks]))
+                part = part.transpose([int(rank) for rank in ranks])
+                return np.ascontiguousarray(part[:, : shape[1], : shape[2]])
         except DAMAGED as error:
             raise InputError(
                 f"{path}: dataset {name} cannot be read ({_one_line(error)}); the file is damaged, or its compression "
@@ -94,8 +97,9 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
         missing=missing,
         conflict=axes.conflict,
         unknown_unit=axes.unknown_unit,
+        placement=axes.placement,
     )
-    return rescaled(without_fill_values(path, source, attributes), rescale)
+    return rescaled(with_stated_sign(without_fill_values(path, source, attributes), attributes, name), rescale)
 
 
 def _rescale(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset") -> Rescale:
@@ -127,8 +131,9 @@ def _damaged(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except (*DAMAGED, MemoryError, RecursionError) as error:
+        advice = what_it_is(path) if "signature not found" in str(error) else ""
         raise InputError(
-            f"{path}: cannot be read as HDF5 ({_one_line(error)}); the file is truncated or damaged"
+            f"{path}: cannot be read as HDF5 ({_one_line(error)}); {advice or 'the file is truncated or damaged'}"
         ) from None
 
 

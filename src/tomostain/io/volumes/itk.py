@@ -7,6 +7,7 @@ temporary file.
 
 import logging
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,9 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
 
 def _check_labels(path: Path, header: ItkHeader) -> None:
     """Raise if the kinds or labels of a NRRD state that an axis is not of space, or another order than x fastest."""
+    extra = len(header.kinds) - len(header.shape)
+    if extra == 1 and header.kinds[-1].lower() not in _OF_SPACE:  # one component of each voxel, which ITK leaves out
+        header = replace(header, kinds=header.kinds[:-1], labels=header.labels[: len(header.shape)])
     for what, words in (("kinds", header.kinds), ("labels", header.labels)):
         if words and len(words) != len(header.shape):
             raise InputError(

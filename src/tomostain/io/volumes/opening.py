@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.input_files import refuse_special_file
+from tomostain.input_files import refuse_special_file, refuse_url
 from tomostain.io.array_source import split_source
+from tomostain.io.content import what_it_is
 from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.missing import clipped
@@ -97,6 +98,7 @@ def _filled(source: Source) -> ReadSlices:
 def _open_source(path: Path, dataset: str | None) -> Source:
     """Choose the reader by the name or, for a folder, by its content."""
     if not path.exists():
+        refuse_url(path)
         raise InputError(f"{path}: no such file or folder")
     reader = find_reader(path) or (SLICE_FOLDER if path.is_dir() else None)
     if dataset is not None and (reader is None or not reader.has_datasets):
@@ -105,13 +107,17 @@ def _open_source(path: Path, dataset: str | None) -> Source:
             parameter="dataset",
         )
     if reader is None:
-        advice = way_out(path)
+        advice = way_out(path) or what_it_is(path)
         if advice:
-            raise InputError(f"{path}: '{path.suffix}' is not a volume format known here; {advice}")
+            raise InputError(f"{path}: {_ending(path)} is not a volume format known here; {advice}")
         formats = ", ".join(volume_formats())
         raise InputError(
-            f"{path}: '{path.suffix}' is not a volume format known here; use {SLICE_FOLDER.label}, or a file in one of "
+            f"{path}: {_ending(path)} is not a volume format known here; use {SLICE_FOLDER.label}, or a file in one of "
             f"the formats {formats}"
         )
     logger.info("%s: reading as %s", path, reader.label)
     return reader.source(path, dataset)
+
+
+def _ending(path: Path) -> str:
+    return f"'{path.suffix}'" if path.suffix else "a name without an ending"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.input_files import check_is_folder, is_file_entry, is_folder_entry
+from tomostain.io.content import is_dicom
 from tomostain.io.tiff import TIFF_SUFFIXES
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, ranges_of
 
@@ -144,6 +146,11 @@ def _suffixes_in(folder: Path, entries: Mapping[str, "os.DirEntry[str]"]) -> tup
             f"{folder}: is N5, which is not read; save the volume as TIFF slices or OME-Zarr (Fiji: File > Import > "
             "N5, then File > Save As > Image Sequence)"
         )
+    if any(name.lower().endswith((".dcm", ".ima")) or is_dicom(folder / name) for name in ["DICOMDIR", *names][:9]):
+        raise InputError(
+            f"{folder}: holds DICOM files, which are not read; convert the series to NIfTI or NRRD (dcm2niix, or 3D "
+            "Slicer)"
+        )
     others = Counter(Path(name).suffix.lower() for name in names if name.lower().endswith(_OTHER_IMAGES))
     if others:
         suffix, count = others.most_common(1)[0]
@@ -246,7 +253,8 @@ def slice_numbers(files: Sequence[Path]) -> list[int]:
     InputError
         If a name differs in its text, or the names differ in more than one number.
     """
-    parts = [re.split(r"(\d+)", file.stem) for file in files]
+    # macOS and Linux write letters such as "é" differently: as one character, or as a letter and an accent.
+    parts = [re.split(r"(\d+)", unicodedata.normalize("NFC", file.stem)) for file in files]
     counts = Counter(tuple(p[::2]) for p in parts)
     usual = max(counts, key=lambda texts: (counts[texts], len(texts) > 1))  # of two, the one with a number
     for file, part in zip(files, parts, strict=True):

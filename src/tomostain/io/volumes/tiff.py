@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.image_size import check_decoded_size
+from tomostain.io.imagej import imagej_placement
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import Spacing, check_pixels, contradict, format_spacing, unit_um, unknown_unit
@@ -76,7 +77,8 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         conflict = _conflict(tif, pages)
         unit = unknown_unit(*stated_units(tif, _pixels(tif, volume)))
         rescale = imagej_rescale(path, tif)
-        placement = _stage_position(_pixels(tif, volume))
+        placement, step = imagej_placement(tif, spacing)
+        placement = placement or _stage_position(_pixels(tif, volume))
         missing = _missing(volume, announced)
         bits = page_model(path, page, significant_bits(_pixels(tif, volume))).bits
     read = _paged(path, volume, plane, dtype) if volume.offset is None else _mapped(path, volume)
@@ -90,6 +92,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         conflict=conflict,
         unknown_unit=unit,
         placement=placement,
+        step=step,
         is_concurrent=True,
     )
     return rescaled(source, rescale)

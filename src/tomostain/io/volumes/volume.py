@@ -18,7 +18,7 @@ from tomostain.io.array_source import ArraySource
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.placement import Placement, fit_placement
-from tomostain.io.metadata.units import check_pixels, check_voxel_um, format_sides
+from tomostain.io.metadata.units import check_pixels, check_voxel_um, format_sides, nearly_equal
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.indexing import SliceIndexing
@@ -47,7 +47,8 @@ class Volume(SliceIndexing):
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
     voxel_from : str
-        Source of that size: "given", or the name of the file or log that states it.
+        Source of that size: "given" (with the size that the files state, where it differs), or the name of the file or
+        log that states it.
     origin : tuple of int
         (z, y, x) of the first voxel in the volume that this is a `region` of; (0, 0, 0) for a whole volume.
     placement : Placement or None
@@ -145,7 +146,7 @@ class Volume(SliceIndexing):
         shape, voxel = (format_sides(values) for values in (self.shape, self.voxel_um))
         ends = self._source.ends
         slices = f"; {ends[0].name} to {ends[1].name}" if ends else ""
-        size = f"voxel size {'given' if self.voxel_from == 'given' else f'from {self.voxel_from}'}"
+        size = f"voxel size {self.voxel_from if self.voxel_from.startswith('given') else f'from {self.voxel_from}'}"
         place = "" if self.placement is None else f"; {self.placement.describe()}"
         missing = f"; {format_slices(self.missing)} filled with zeros" if self.missing else ""
         return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}{place}{missing}"
@@ -284,10 +285,20 @@ def volume_of_source(path: Path, source: Source, voxel_um: tuple[float, float, f
     check_size(path, source)
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
-    voxel, voxel_from = (voxel_um, "given") if voxel_um else find_voxel(path, source)
+    voxel, voxel_from = (voxel_um, _given(path, source, voxel_um)) if voxel_um else find_voxel(path, source)
     sizes = format_sides(voxel)
     logger.info("%s: voxel size %s µm %s", path, sizes, "given" if voxel_um else f"from {voxel_from}")
     return Volume(path, shape, dtype, voxel, voxel_from, source, placement=_placement(path, source, voxel))
+
+
+def _given(path: Path, source: Source, voxel_um: tuple[float, float, float]) -> str:
+    """Return the words for a voxel size that the user gave, with the one that the files state if it differs."""
+    try:
+        stated, stated_in = find_voxel(path, source)
+    except InputError:
+        return "given"
+    is_same = all(nearly_equal(size, other) for size, other in zip(stated, voxel_um, strict=True))
+    return "given" if is_same else f"given, although {stated_in} states {format_sides(stated)} µm"
 
 
 def _placement(path: Path, source: Source, voxel_um: tuple[float, float, float]) -> Placement | None:

@@ -5,7 +5,11 @@ from pathlib import Path
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar")
 _PLAIN_VALUES = (".raw", ".vol", ".img", ".dat", ".bin", ".data")
 _HEADERS = (".mhd", ".nhdr")
+_BIO_FORMATS = "save the volume as OME-TIFF (Fiji: File > Import > Bio-Formats)"
+_PARTIAL = "the download or copy is not complete; wait for it, or start it again"
+_SCANCO = "export the volume as TIFF slices or DICOM (Scanco IPL, or itk-ioscanco)"
 _OTHERS = {
+    ".am": "export the volume as TIFF slices or NRRD (Amira, Avizo)",
     ".dcm": "convert the DICOM series to NIfTI or NRRD (dcm2niix, or 3D Slicer)",
     ".hdr": "it is the header of another file; convert the pair to one .nii (nibabel, or 3D Slicer)",
     ".n5": "save the volume as OME-Zarr or TIFF slices (Fiji: File > Import > N5)",
@@ -15,6 +19,23 @@ _OTHERS = {
     ".txrm": "it holds projections; reconstruct it, and export TIFF slices",
     ".vgi": "it describes the values in the .vol next to it; {mhd}",
     ".xtekct": "it describes a scan; {mhd}",
+    ".aim": _SCANCO,
+    ".crdownload": _PARTIAL,
+    ".ims": "it is HDF5: copy it to NAME.h5, and name one of its datasets with `dataset`",
+    ".isq": _SCANCO,
+    ".lif": _BIO_FORMATS,
+    ".mat": "a file of MATLAB 7.3 is HDF5: copy it to NAME.h5; save an older one with save(…, '-v7.3')",
+    ".mnc": "convert it to NIfTI (mnc2nii)",
+    ".mrc": "save the volume as TIFF slices (Fiji, or IMOD: mrc2tif)",
+    ".nc": "a file of netCDF-4 is HDF5: copy it to NAME.h5; convert an older one with 'nccopy -k nc4'",
+    ".nd2": _BIO_FORMATS,
+    ".npz": "open the array in Python (`Volume.from_array`), or save it as TIFF (tifffile)",
+    ".part": _PARTIAL,
+    ".rec": "save the volume as TIFF slices (Fiji, or IMOD: mrc2tif)",
+    ".rek": "export the volume as TIFF slices (the program of the scanner, or Fiji: File > Import > Raw)",
+    ".vgl": "it is a project of VGStudio; export the volume as TIFF slices",
+    ".vti": "save it as NRRD or MHA (ParaView, or 3D Slicer)",
+    ".vtk": "save it as NRRD or MHA (ParaView, or 3D Slicer)",
     ".log": "give the folder of the slices, or the file of the volume",
 }
 _MHD = (

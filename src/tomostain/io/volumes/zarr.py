@@ -20,6 +20,7 @@ from tomostain.io.volumes.chunks import check_chunk, missing_in_zarr, missing_sh
 from tomostain.io.volumes.fill_value import without_fill_values
 from tomostain.io.volumes.registry import register_reader
 from tomostain.io.volumes.rescale import rescaled, stated_rescale
+from tomostain.io.volumes.signedness import with_stated_sign
 from tomostain.io.volumes.zarr_blosc import BloscCheck
 
 _DAMAGED = (
@@ -73,6 +74,7 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     shape = tuple(int(array.shape[axis]) for axis in order)
     facts = Source(shape, np.dtype(array.dtype), (None, None, None), _reader(path, array, order), missing=missing)
     facts = without_fill_values(path, facts, dict(array.attrs))
+    facts = with_stated_sign(facts, dict(array.attrs))
     facts = rescaled(facts, stated_rescale(path, dict(array.attrs)))
     if level is None:
         return facts
@@ -182,10 +184,26 @@ def _multiscale(path: Path, group: Any, attributes: Mapping[str, Any]) -> tuple[
             raise InputError(
                 f"{path}: holds its images in folders (as bioformats2raw writes them); give {path / '0'}"
             ) from None
+        if isinstance(error, KeyError) and "multiscales" in str(error):
+            raise InputError(f"{path}: describes no image (multiscales){_inside(path, group)}") from None
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{path}: is not an OME-Zarr image ({type(error).__name__}: {reason}); give the image's folder"
         ) from None
+
+
+def _inside(path: Path, group: Any) -> str:
+    """Return which arrays and groups a group holds, as the end of a message."""
+    try:
+        arrays = sorted(name for name, array in group.arrays() if array.ndim >= 3)
+        groups = sorted(name for name, _ in group.groups())
+    except _DAMAGED:
+        return "; give the folder of an image"
+    if arrays:
+        return f"; it holds the arrays {', '.join(arrays[:6])}: give one of them, {path / arrays[0]}"
+    if groups:
+        return f"; it holds the groups {', '.join(groups[:6])}: give the folder of an image in them"
+    return "; give the folder of an image"
 
 
 def _stored_placement(attributes: Mapping[str, Any]) -> Placement | None:
