@@ -46,6 +46,7 @@ FIRST = [
     ("preview", [(RGB[::4, ::4], {}), (RGB, TILED | CM)], False, 1),
     ("preview with a size", [(NOISE, {"resolution": (500, 500), "resolutionunit": "CENTIMETER"}), (RGB, TILED | CM)], False, 1),
     ("smallest first", [(RGB[::4, ::4], REDUCED), (RGB[::2, ::2], REDUCED), (RGB, TILED | CM)], False, 3),
+    ("part of the same pixel size", [(RGB, TILED | CM), (RGB[100:350, 100:450], TILED | CM)], False, 1),
     ("macro in between", [(RGB, TILED | CM), (NOISE, {}), (RGB[::2, ::2], REDUCED), (RGB[::4, ::4], REDUCED)], False, 3),
     ("macro of OME first", [(NOISE, um("macro image", 20)), (RGB, um("scan"))], True, 1),
     ("large label of OME", [(np.tile(NOISE, (4, 2, 1)), um("label image", 20)), (RGB, um("scan"))], True, 1),
@@ -99,6 +100,13 @@ def test_levels_have_the_aspect_ratio_of_the_finest() -> None:
     assert choose_image(Path("a"), [Candidate("label", 999, 999, is_aside=True), one]) == 1
     with pytest.raises(InputError, match="which one is meant is not clear"):
         choose_image(Path("a"), [one, Candidate("b", 60, 49)])
+
+
+def test_the_content_of_a_slide_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif", "a.svs"):
+        (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+        with pytest.raises(InputError, match=f"{name}: .*a pointer of Git LFS, not the data"):
+            open_slide(tmp_path / name, pixel_um=1)
 
 
 SIZES: list[tuple[str, dict, bool, float | None]] = [

@@ -155,7 +155,10 @@ def test_manual_rois(tmp_path):
         ("specimen,volume,slide,section\n", "contains no specimens"),
         ("specimen,volume,slide,section\n,v,s,t\n", "line 2: 'specimen' is empty"),
         ("specimen,volume,slide,section\na,v,s,t\n", "t: no such file"),
-        ("specimen,volume,slide,section\n../a,v,s,t\n", "folder name"),
+        ("specimen,volume,slide,section\n../a,v,s,t\n", r"t\.csv, line 2, specimen '\.\./a': .*folder name"),
+        ("SPECIMEN,volume,slide\na,v,s\n", "unknown column 'SPECIMEN'; did you mean 'specimen'"),
+        ("specimen,volume,slide,voxel_um\na,v,s,1_0\n", "voxel_um is '1_0'; state a number above 0"),
+        ("PK\x03\x04", "is a workbook .*, not a CSV table; save it as 'CSV UTF-8'"),
     ],
 )
 def test_a_table_that_is_wrong_is_named(tmp_path, text, message):

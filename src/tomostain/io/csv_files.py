@@ -13,6 +13,9 @@ from tomostain.input_files import csv_cells, refuse_special_file
 from tomostain.io.atomic import atomic_file
 from tomostain.paths import StrPath
 
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""First bytes of XLSX and ODS, and of XLS."""
+
 
 @dataclass(frozen=True)
 class CsvTable:
@@ -52,7 +55,10 @@ def read_csv(path: StrPath) -> CsvTable:
     """
     refuse_special_file(path)
     try:
-        delimiter, table = csv_cells(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        if content.startswith(_WORKBOOKS):
+            raise InputError(f"{path}: is a workbook (XLSX, XLS or ODS), not a CSV table; save it as 'CSV UTF-8'")
+        delimiter, table = csv_cells(content)
     except UnicodeDecodeError:
         raise InputError(f"{path}: cannot be read as a CSV table (not text in UTF-8); save it as 'CSV UTF-8'") from None
     except (OSError, csv.Error) as error:

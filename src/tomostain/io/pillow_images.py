@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.colour_model import ColourModel
 from tomostain.io.colour_profiles import png_colours
+from tomostain.io.content import what_it_is
 from tomostain.io.image_size import check_decoded_size, least_bytes
 from tomostain.io.interpret import interpret, interpret_by_samples
 from tomostain.io.metadata.units import check_pixels
@@ -65,7 +66,8 @@ def opened_pillow(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path}: is not of the format of its name; it is damaged or misnamed") from None
+        advice = what_it_is(path) or "it is damaged or misnamed"
+        raise InputError(f"{path}: is not of the format of its name; {advice}") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
 

@@ -13,6 +13,7 @@ from tomostain.input_files import refuse_special_file
 from tomostain.io.array_source import split_source
 from tomostain.io.colour_model import ColourModel
 from tomostain.io.colour_profiles import describe_colours
+from tomostain.io.content import what_it_is
 from tomostain.io.czi import open_czi
 from tomostain.io.images import as_rgb
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
@@ -195,7 +196,8 @@ def _open_openslide(path: Path) -> _Opened:
                 for key in (openslide.PROPERTY_NAME_MPP_Y, openslide.PROPERTY_NAME_MPP_X)
             )
     except openslide.OpenSlideError as error:
-        raise InputError(f"{path}: OpenSlide cannot read this slide ({error}); copy or export it again") from None
+        advice = what_it_is(path) or "copy or export it again"
+        raise InputError(f"{path}: OpenSlide cannot read this slide ({error}); {advice}") from None
 
     def read(level: int) -> NDArray[np.uint8]:
         rows, columns = shapes[level]

@@ -19,7 +19,7 @@ from tomostain.io.imagej import check_imagej
 from tomostain.io.interpret import interpret, interpret_grey
 from tomostain.io.metadata.ome_channels import Channel, brightfield_order, ome_channels
 from tomostain.io.metadata.ome_files import check_ome_files
-from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.metadata.units import Spacing, check_pixels, contradict
 from tomostain.io.picture import Picture
 from tomostain.io.tiff import check_complete, has_empty_parts, opened_tiff, stated_spacing
 from tomostain.io.tiff_layout import bytes_in_file, channel_count, image_layout, samples_last
@@ -100,10 +100,18 @@ def main_image(path: Path, tif: tifffile.TiffFile) -> TiffImage:
         raise InputError(f"{path}: contains no image; the file is damaged, copy it again")
     chosen = choose_image(path, [candidate for candidate, _ in images])
     image = images[chosen][1]
-    levels = [image.levels[0], *(level for level in image.levels[1:] if _fits(image.levels[0], level))]
+    finest = image.levels[0]
+    levels = [
+        finest,
+        *(level for level in image.levels[1:] if _fits(finest, level) and not _is_part(tif, finest, level)),
+    ]
     if len(levels) == 1:
         for index, (_, other) in enumerate(images):
-            if index != chosen and _separate_level(levels[0], other.levels[0]):
+            if (
+                index != chosen
+                and _separate_level(finest, other.levels[0])
+                and not _is_part(tif, finest, other.levels[0])
+            ):
                 levels.append(other.levels[0])
         levels[1:] = sorted(levels[1:], key=lambda level: -level.keyframe.imagelength)
     return TiffImage(path, tuple(levels), image.pixels)
@@ -306,6 +314,18 @@ def _fits(finest: Any, level: Any) -> bool:
     """Return whether a level that the file states has the channels, type and aspect ratio of the finest one."""
     same = channel_count(level) == channel_count(finest) and np.dtype(level.dtype) == np.dtype(finest.dtype)
     return same and is_level(_size(finest), _size(level))
+
+
+def _is_part(tif: tifffile.TiffFile, finest: Any, other: Any) -> bool:
+    """Return whether a page is a part of the image rather than a coarser level: it states pixels of the same size.
+
+    Pages that are flagged as reduced, or in SubIFDs, are levels: some programs copy the resolution to them.
+    """
+    page, coarser = finest.keyframe, other.keyframe
+    if tif.is_ome or coarser.is_reduced or coarser.is_subifd:
+        return False
+    stated, same = stated_spacing(tif, page)[1:], stated_spacing(tif, coarser)[1:]
+    return None not in stated and None not in same and not contradict((None, *stated), (None, *same))
 
 
 def _separate_level(finest: Any, other: Any) -> bool:

@@ -35,6 +35,8 @@ class SpecimenRow:
         text = self.values.get(column, "")
         try:
             value = float(text) if text else None
+            if "_" in text:  # Python reads 1_0 as 10
+                raise ValueError
         except ValueError:
             value = -1.0
         if value is not None and not 0 < value < 1e6:
@@ -54,7 +56,7 @@ def read_table(table: Path) -> list[SpecimenRow]:
     columns = [*_NEEDED, *_OPTIONAL]
     for name in content.columns:
         if name not in columns:
-            raise InputError(f"{table}: unknown column '{name}'{suggest(name, columns)}")
+            raise InputError(f"{table}: unknown column '{name[:60]}'{suggest(name.lower(), columns)}")
     if not content.rows:
         raise InputError(
             f"{table}: contains no specimens; write one line per specimen, with the columns {', '.join(_NEEDED)}"
@@ -74,5 +76,13 @@ def read_table(table: Path) -> list[SpecimenRow]:
         pair_id = f"{name}-{numbers[name]}" if counts[name] > 1 else name
         numbers_as_text = {column: content.number_text(cells.get(column, "")) for column in _NUMBERS}
         values = cells | {column: text for column, text in numbers_as_text.items() if text}
-        rows.append(SpecimenRow(check_id(pair_id), values, table.parent, position))
+        rows.append(SpecimenRow(_checked_id(pair_id, position), values, table.parent, position))
     return rows
+
+
+def _checked_id(pair_id: str, position: str) -> str:
+    """Return a name that a pair may have; the error names the line of the table."""
+    try:
+        return check_id(pair_id)
+    except InputError as error:
+        raise InputError(f"{position}: {error}") from None
