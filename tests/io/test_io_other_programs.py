@@ -1,5 +1,6 @@
 """Volumes as other programs write them: axes, signs, padding, origins and directions that are stated next to values."""
 
+import logging
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -305,3 +306,13 @@ def test_a_zarr_group_without_an_image_names_its_arrays(tmp_path: Path) -> None:
 def test_an_address_is_not_a_path(address: str) -> None:
     with pytest.raises(InputError, match="is an address, not a path"):
         open_volume(address)
+
+
+def test_a_volume_of_booleans_that_is_stored_inverted_has_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tifffile.imwrite(tmp_path / "v.tif", VOLUME > 30000)  # tifffile states that white is 0
+    with caplog.at_level(logging.WARNING, "tomostain"):
+        values = open_volume(tmp_path / "v.tif", voxel_um=5).read(0, 6)
+    np.testing.assert_array_equal(values == 0, VOLUME > 30000)
+    assert "states that white is 0, in one bit, and is inverted" in caplog.text

@@ -1,13 +1,14 @@
 """Label volumes and maps on disk."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
 from tomostain.errors import InputError
-from tomostain.io import create_ome_zarr, open_volume
+from tomostain.io import Volume, create_ome_zarr, open_volume
 from tomostain.io.metadata.placement import Placement
 from tomostain.measure.classes import COLOURS, TissueClass
 from tomostain.measure.label_files import create_labels, open_labels, write_labels, write_map
@@ -140,3 +141,21 @@ def test_maps(tmp_path, source, dtype):
     np.testing.assert_allclose(volume.read(0, 37), values if dtype == np.float32 else np.rint(values))
     with pytest.raises(InputError, match=r"x\.ome\.zarr: .*not finite"):
         write_map(tmp_path / "x.ome.zarr", lambda a, b: np.full((b - a, 300, 60), np.nan, np.float32), source)
+
+
+def test_labels_that_were_turned_or_lie_elsewhere_are_refused(source):
+    def at(*origin_um, flip=1.0):
+        volume = Volume.from_array(source.labels, UM)
+        direction = ((1.0, 0.0, 0.0), (0.0, flip, 0.0), (0.0, 0.0, flip))
+        return replace(volume, placement=Placement(origin_um, direction))
+
+    for labels, measured in (
+        (at(0, 990, 590, flip=-1.0), at(100, 0, 0)),  # the same place, with the voxels in another order
+        (at(100, 0, 0, flip=-1.0), at(100, 0, 0)),
+        (at(400, 0, 0), at(100, 0, 0)),
+    ):
+        with pytest.raises(InputError, match=r"lies elsewhere or was turned .* than the measured volume"):
+            open_labels(labels, measured)
+    open_labels(at(100, 5, 0, flip=-1.0), at(100, 0, 0, flip=-1.0))
+    open_labels(at(100, 0, 0), at(100, 0, 0, flip=-1.0))  # a format that cannot hold directions
+    open_labels(Volume.from_array(source.labels, UM), at(100, 0, 0))

@@ -244,7 +244,9 @@ def open_labels(
 
 
 def check_grid(path: StrPath, volume: VoxelGrid, like: VoxelGrid) -> None:
-    """Raise unless a volume has the shape and the voxel size of another one.
+    """Raise unless a volume has the shape and the voxel size of another one, and lies there if both state a position.
+
+    A volume without directions is compared by its position only: many formats cannot hold directions.
 
     Raises
     ------
@@ -261,6 +263,15 @@ def check_grid(path: StrPath, volume: VoxelGrid, like: VoxelGrid) -> None:
         raise InputError(
             f"{path}: has voxels of {format_sides(volume.voxel_um)} µm, but the measured volume has "
             f"{format_sides(like.voxel_um)} µm; correct the voxel size, or give a volume on the same grid"
+        )
+    mine, other = (getattr(each, "placement", None) for each in (volume, like))
+    if mine is None or other is None:
+        return
+    turned = mine.is_turned and not np.allclose(mine.direction, other.direction, atol=1e-3)
+    if turned or (np.abs(np.subtract(mine.origin_um, other.origin_um)) > max(like.voxel_um)).any():
+        raise InputError(
+            f"{path}: lies elsewhere or was turned ({mine.describe()}) than the measured volume ({other.describe()}); "
+            "give a volume on the same grid, with its voxels in the same order"
         )
 
 

@@ -80,7 +80,13 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         placement, step = imagej_placement(tif, spacing)
         placement = placement or _stage_position(_pixels(tif, volume))
         missing = _missing(volume, announced)
-        bits = page_model(path, page, significant_bits(_pixels(tif, volume))).bits
+        model = page_model(path, page, significant_bits(_pixels(tif, volume)))
+        if model.white_is_zero and page.keyframe.bitspersample == 1:
+            logger.warning(
+                "%s: states that white is 0, in one bit, and is inverted; if tifffile wrote it from a boolean array, "
+                "save it as uint8 (mask * 255)",
+                path,
+            )
     read = _paged(path, volume, plane, dtype) if volume.offset is None else _mapped(path, volume)
     source = Source(
         (volume.depth, *plane),
@@ -88,7 +94,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         spacing,
         read,
         missing=missing,
-        bits=bits,
+        bits=model.bits,
         conflict=conflict,
         unknown_unit=unit,
         placement=placement,
