@@ -2,7 +2,7 @@
 
 import torch
 
-from tomostain.train.buffer import ImageBuffer
+from tomostain.train.buffer import Exchange, ImageBuffer
 
 
 def numbered(first, count):
@@ -74,3 +74,23 @@ def test_gradients_stop_here_and_the_pool_is_a_copy():
     with torch.no_grad():
         batch.fill_(9)
     assert numbers(buffer.images) == [0, 1]
+
+
+def test_an_exchange_on_another_device_has_the_same_shapes_and_types():
+    # "meta" stands for a GPU: tensors there have no values.
+    plan = Exchange(torch.tensor([True, False]), *(torch.tensor([first, 5]) for first in (0, 1, 2)))
+    assert plan.to(torch.device("cpu")) is plan
+    moved = plan.to(torch.device("meta"))
+    for rows in (moved.from_pool, moved.pool_row, moved.batch_row, moved.store_row):
+        assert (rows.device.type, tuple(rows.shape)) == ("meta", (2,))
+    assert moved.from_pool.dtype == torch.bool
+    assert moved.store_row.dtype == torch.int64
+
+
+def test_a_larger_batch_keeps_the_pool():
+    buffer, draws = ImageBuffer(3), torch.Generator().manual_seed(0)
+    exchange(buffer, numbered(0, 2), draws)
+    assert numbers(exchange(buffer, numbered(2, 1), draws)) == [2]
+    exchange(buffer, numbered(10, 6), draws)
+    assert len(buffer.images) == 3
+    assert set(numbers(torch.stack(buffer.images))) <= {0, 1, 2, *range(10, 16)}

@@ -79,3 +79,8 @@ def test_a_displacement_is_an_affine_map_about_the_centre():
     field = displacement(place, (5, 7))[0]
     assert torch.allclose(field[:, 2, 3], torch.tensor([1.0, 2.0]))
     assert torch.allclose(field[:, 4, 6], torch.tensor([1.0 + 0.02, 2.0 - 0.06]))
+
+
+def test_an_image_that_is_too_small_to_be_registered_stays():
+    image, start = torch.rand(3, 12, 40, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3)
+    assert align(image.roll(1, -1), image, torch.ones(1, 12, 40), start) is start
