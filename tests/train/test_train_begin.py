@@ -62,7 +62,7 @@ def test_a_run_without_a_checkpoint_begins_again_with_the_recorded_initial_model
     rename_initial_model(run, model)
     resumed = train_model(PAIRS, run, recipe=SMALL, max_steps=1, resume=True)
     record = load_model(resumed / "model").spec.training.initial_model
-    assert (record.name, record.hash) == (str(model), load_model(model).hash)
+    assert (record.name, record.hash) == ("first", load_model(model).hash)
 
 
 def test_another_model_under_the_recorded_name_is_refused(stopped, tmp_path):
