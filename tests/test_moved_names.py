@@ -13,6 +13,7 @@ SRC = Path(__file__).parents[1] / "src" / "tomostain"
 MOVED = {
     "tomostain.dataset.pair": ("save_exclude",),
     "tomostain.imaging.intensity": ("estimate_reference", "manual_reference", "reference_regions", "volume_reference"),
+    "tomostain.io.atomic": ("is_full_disk", "naming_full_disk"),
     "tomostain.io.volumes.volume": ("open_volume",),
     "tomostain.measure.morphometry.spheres": ("squared_distances",),
     "tomostain.measure.run": ("MAPS",),

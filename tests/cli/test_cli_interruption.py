@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: one line says what is left of a command and what to do next, and saying so is true."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tomostain.cli.interruption import EndedBySignal, Output
 from tomostain.cli.main import app, run
 from tomostain.cli.verbs import REGISTRY, Verb, VerbCommand, built_in_verbs, load_verb
 from tomostain.errors import InputError
+from tomostain.io.ome_zarr.shard_file import ShardLayout
 
 AGAIN = "run the same command again"
 
@@ -166,6 +168,49 @@ def test_ctrl_c_in_resampling_says_what_is_left(tmp_path, volume, out, left, mon
     assert ("nothing was written" in line) != left
     assert (tmp_path / out).exists() == left
     assert run(command) == 0
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_full_disk_in_resampling_says_which_command_continues(tmp_path, volume, overwrite, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["-q", "resample", str(volume), "small.ome.zarr", "--voxel-um", "2.5"]
+    monkeypatch.setattr("tomostain.imaging.resampled_files.Z_CHUNK", 2)
+    if overwrite:
+        assert run(command) == 0
+    real = ShardLayout.write
+
+    def full(self, path, values):
+        if path.parts[-3] != "0":  # the second z chunk
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, path, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardLayout, "write", full)
+        assert run([*command, *overwrite]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "the disk is full at slice 2; make room and " in line
+    assert line.endswith(f"{AGAIN}{' without --overwrite' if overwrite else ''} to continue\n")
+    before = sorted((path, path.stat().st_mtime_ns) for path in Path("small.ome.zarr/0/c").rglob("*") if path.is_file())
+    assert before
+    time.sleep(0.01)
+    assert run(command) == 0  # the command that the message names
+    assert all(path.stat().st_mtime_ns == when for path, when in before)
+
+
+@pytest.mark.parametrize("out", ["slices", "small.ome.zarr"])
+def test_a_full_disk_before_anything_is_written_says_to_run_it_again(tmp_path, volume, out, monkeypatch, capsys):
+    """Nothing could be continued, with or without `--overwrite`."""
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tomostain.imaging.resampled_files.write_stack", full)
+    monkeypatch.setattr("tomostain.imaging.resampled_files.create_ome_zarr", full)
+    assert run(["-q", "resample", str(volume), out, "--voxel-um", "2.5", "--overwrite"]) == 2
+    expected = f"tomostain: {out}: the disk or your quota is full; make room and {AGAIN}\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_an_interrupted_resampling_with_overwrite_continues_without_it(tmp_path, volume, monkeypatch, capsys):

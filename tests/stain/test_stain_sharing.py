@@ -20,6 +20,7 @@ from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.io.ome_zarr.plan import PROGRESS
+from tomostain.io.ome_zarr.shard_file import ShardLayout
 from tomostain.stain import StainConfig, StainRequest, stain_on_workers, stain_volume
 from tomostain.stain.cluster import _threads_per_worker
 from tomostain.stain.volume import part_of
@@ -303,7 +304,7 @@ def test_workers_that_die_are_reported_and_the_work_continues(model, volume, who
                 os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
         with pytest.raises(
-            InputError, match=r"died one after the other at the same z chunks.*the same command continues"
+            InputError, match=r"died one after the other at the same z chunks.*run the same command again to continue"
         ):
             stain_on_workers(
                 StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address, progress=kill
@@ -372,6 +373,27 @@ def test_a_job_reports_that_others_are_not_done(model, volume, tmp_path, capsys)
     assert run([*command, "--part", "2/2"]) == 0
     assert "tomostain view" in capsys.readouterr().out
     assert open_stained(out).shape == open_volume(volume).shape
+
+
+def test_a_full_disk_of_work_that_replaces_a_volume_says_how_to_continue(model, volume, whole, tmp_path, monkeypatch):
+    out, real = tmp_path / "out.ome.zarr", ShardLayout.write
+    stain_volume(model, volume, out, **OPTIONS)
+
+    def full(self, path, values):
+        if int(path.parts[-3]) > 1:  # the third z chunk
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, path, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardLayout, "write", full)
+        with pytest.raises(InputError, match=r"full at slice .* the same command again without `overwrite=True` to"):
+            stain_volume(model, volume, out, overwrite=True, **OPTIONS)
+    left = chunks_left(out)
+    assert 0 < left < 7
+    reports = []
+    stain_volume(model, volume, out, progress=lambda *what: reports.append(what), **OPTIONS)
+    assert min(done for label, done, _ in reports if label == "staining") > 0  # not from the start
+    assert contents(out) == contents(whole)
 
 
 def test_a_full_disk_is_reported_and_the_work_can_be_resumed(model, volume, whole, tmp_path, monkeypatch):

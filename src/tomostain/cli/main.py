@@ -204,7 +204,7 @@ def _report(error: BaseException, command: TyperCommand | None = None) -> int:
         return _print(_out_of_memory(error), 2)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        from tomostain.io.atomic import is_full_disk  # not for the help
+        from tomostain.io.full_disk import is_full_disk  # not for the help
 
         if is_full_disk(error):
             return _print(

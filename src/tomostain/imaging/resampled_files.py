@@ -14,7 +14,7 @@ from tomostain import __version__
 from tomostain.errors import InputError, InterruptedRunError, PlacementWarning
 from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
 from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
-from tomostain.io.atomic import naming_full_disk
+from tomostain.io.full_disk import naming_full_disk
 from tomostain.io.ome_zarr.create import check_zarr_output
 from tomostain.io.output_folder import ending_of
 from tomostain.io.outputs import FolderKind, check_output
@@ -98,21 +98,20 @@ def resample_file(
     for sentence in describe_doubts(resampling):
         logger.warning("%s: %s", volume.path, sentence)
     resampled = resample_volume(volume, options.target_um, interpolation=options.interpolation)
-    with naming_full_disk(out):
-        if is_zarr:
-            provenance = _provenance(volume, resampling)
-            _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
-        else:
-            if resampled.placement is not None:
-                warnings.warn(
-                    f"{out}: TIFF cannot hold the position of the volume ({resampled.placement.describe()}); write "
-                    "NAME.ome.zarr to keep it",
-                    PlacementWarning,
-                    stacklevel=2,
-                )
-            stopping = raising_on_stop(progress, should_stop, out, next_step=f"nothing was written; {AGAIN}")
-            slices = _slices(resampled, stopping)
-            write_stack(out, slices, voxel_um=resampled.voxel_um, overwrite=options.overwrite)
+    if is_zarr:
+        provenance = _provenance(volume, resampling)
+        _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
+        return out
+    if resampled.placement is not None:
+        warnings.warn(
+            f"{out}: TIFF cannot hold the position of the volume ({resampled.placement.describe()}); write "
+            "NAME.ome.zarr to keep it",
+            PlacementWarning,
+            stacklevel=2,
+        )
+    stopping = raising_on_stop(progress, should_stop, out, next_step=f"nothing was written; {AGAIN}")
+    with naming_full_disk(out, AGAIN):
+        write_stack(out, _slices(resampled, stopping), voxel_um=resampled.voxel_um, overwrite=options.overwrite)
     return out
 
 
@@ -159,30 +158,32 @@ def _write_ome_zarr(
     volume: Volume, out: Path, provenance: dict[str, Any], overwrite: bool, progress: Progress, should_stop: ShouldStop
 ) -> None:
     next_step = how_to_continue(overwrite=overwrite)
-    writer = create_ome_zarr(
-        out,
-        volume.shape,
-        volume.voxel_um,
-        z_chunk=Z_CHUNK,
-        provenance=provenance,
-        overwrite=overwrite,
-        resume=not overwrite,
-        dtype=volume.dtype,
-        origin_um=provenance["resampled"]["origin_um"],
-        placement=volume.placement,
-    )
-    try:
-        for start, stop in writer.pending():
-            if should_stop():
-                raise InterruptedRunError(f"{out}: stopped at slice {start}; {next_step}")
-            with writer.lock(start) as is_locked:
-                if is_locked:
-                    writer.write(start, volume.read(start, stop))
-            progress("resampling", stop, volume.shape[0])
-        if not writer.pending():
-            writer.finish(raising_on_stop(progress, should_stop, out, next_step=next_step))
-    finally:
-        writer.release()
+    with naming_full_disk(out, AGAIN):
+        writer = create_ome_zarr(
+            out,
+            volume.shape,
+            volume.voxel_um,
+            z_chunk=Z_CHUNK,
+            provenance=provenance,
+            overwrite=overwrite,
+            resume=not overwrite,
+            dtype=volume.dtype,
+            origin_um=provenance["resampled"]["origin_um"],
+            placement=volume.placement,
+        )
+    with naming_full_disk(out, next_step):
+        try:
+            for start, stop in writer.pending():
+                if should_stop():
+                    raise InterruptedRunError(f"{out}: stopped at slice {start}; {next_step}")
+                with writer.lock(start) as is_locked:
+                    if is_locked:
+                        writer.write(start, volume.read(start, stop))
+                progress("resampling", stop, volume.shape[0])
+            if not writer.pending():
+                writer.finish(raising_on_stop(progress, should_stop, out, next_step=next_step))
+        finally:
+            writer.release()
 
 
 def _slices(volume: Volume, progress: Progress) -> Iterator[NDArray[np.generic]]:

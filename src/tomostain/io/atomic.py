@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_url
 from tomostain.io.locks import NO_LOCK, acquire, describe_holder, holder_of, release_file
 from tomostain.paths import StrPath
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # How the names of temporary files and folders begin.
 TEMPORARY = ".tomostain-"
 _TEMPORARY = re.compile(r"\.tomostain-[0-9a-f]{8}-.+\.lock", re.DOTALL)
@@ -294,36 +294,6 @@ def make_parent(path: Path) -> None:
         raise InputError(f"{path}: cannot be written there ({error.strerror}); give another folder") from None
 
 
-def is_full_disk(error: BaseException) -> bool:
-    """Return whether an error says that the disk is full, or that the quota of the user is used up.
-
-    Examples
-    --------
-    >>> is_full_disk(OSError(errno.EDQUOT, "Disk quota exceeded")), is_full_disk(OSError(errno.EACCES, "denied"))
-    (True, False)
-    """
-    return isinstance(error, OSError) and error.errno in _NO_SPACE
-
-
-@contextmanager
-def naming_full_disk(path: Path) -> Iterator[None]:
-    """Re-raise a "disk full" error, which has no path, with the output path and a hint that the run can be resumed.
-
-    Raises
-    ------
-    InputError
-        For the errors of a full disk or a used quota. Other errors pass.
-    """
-    try:
-        yield
-    except OSError as error:
-        if not is_full_disk(error):
-            raise
-        raise InputError(
-            f"{path}: the disk or your quota is full; make room and run the same command again to continue"
-        ) from None
-
-
 def _refuse_home(path: Path) -> None:
     """Raise if a folder is or contains the home or working folder, even with ``overwrite=True``."""
     resolved = path.resolve()
@@ -338,3 +308,9 @@ def write_text(path: Path, text: str, overwrite: bool = True) -> None:
     """Write a text file (UTF-8) atomically."""
     with atomic_file(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+__getattr__ = renamed(
+    __name__,
+    {name: f"tomostain.io.full_disk:{name}" for name in ("is_full_disk", "naming_full_disk")},
+)

@@ -16,6 +16,7 @@ import torch
 
 from tomostain.devices import choose_device
 from tomostain.errors import InputError, InterruptedRunError
+from tomostain.io.full_disk import naming_full_disk
 from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.models import find_model
 from tomostain.networks.precision import Precision, resolve_precision
@@ -93,7 +94,7 @@ def stain_on_workers(
     out, chunks = request.out_path, writers[0].z_chunks()
     next_step = how_to_continue(overwrite=request.overwrite)
     request = replace(request, intensity=job.intensity or "normalised", intensity_figure=None, overwrite=False)
-    with _client(workers, scheduler) as client:
+    with naming_full_disk(out, next_step), _client(workers, scheduler) as client:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
         # More workers may join a scheduler later.
         parts = min(len(chunks), max(_PARTS_PER_WORKER * n_workers, 1 if scheduler is None else _MIN_PARTS))
@@ -199,8 +200,8 @@ def _wait(
             except KilledWorker as error:
                 raise InputError(
                     "workers: several died one after the other at the same z chunks, the last one "
-                    f"{error.last_worker.address}; possible reasons: too little memory or time. See their logs; the "
-                    "same command continues with the rest"
+                    f"{error.last_worker.address}; possible reasons: too little memory or time. See their logs, then "
+                    f"{next_step}"
                 ) from None
             done += tasks[future]
             progress("staining", done, total)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError, PlacementWarning
 from tomostain.io import Volume, create_stained
 from tomostain.io.array_source import ArraySource
-from tomostain.io.atomic import naming_full_disk
+from tomostain.io.full_disk import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.paths import StrPath
-from tomostain.progress import Progress, ShouldStop, how_to_continue, never, raising_on_stop, silent
+from tomostain.progress import AGAIN, Progress, ShouldStop, how_to_continue, never, raising_on_stop, silent
 from tomostain.stain.chunk import Chunk, PendingChunk, begin_chunk, read_chunk, stain_to_array
 from tomostain.stain.job import StainJob, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes
@@ -147,10 +147,11 @@ def stain(
             parameter="overwrite",
         )
     began = time.monotonic()
-    with naming_full_disk(out):
+    with naming_full_disk(out, AGAIN):
         job, writers = begin(request)
+    next_step = how_to_continue(overwrite=request.overwrite)
+    with naming_full_disk(out, next_step):
         try:
-            next_step = how_to_continue(overwrite=request.overwrite)
             run = _VolumeRun(job, writers, part, progress, should_stop, next_step)
             run.run()
         finally:

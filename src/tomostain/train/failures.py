@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from tomostain.errors import InputError
-from tomostain.io.atomic import is_full_disk
+from tomostain.io.full_disk import is_full_disk
 from tomostain.memory import is_out_of_memory
 
 

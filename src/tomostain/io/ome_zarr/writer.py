@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
-from tomostain.io.atomic import is_full_disk, write_text
+from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import ChunkProgress
+from tomostain.io.full_disk import FullDiskError, is_full_disk
 from tomostain.io.locks import SharedLock, lock
 from tomostain.io.ome_zarr.coarser import CoarserLevels
 from tomostain.io.ome_zarr.plan import (
@@ -272,9 +273,7 @@ class OmeZarrWriter:
             if not is_full_disk(error):
                 raise
             where = f"slice {z0}" + (f" of level {level}" if level else "")
-            raise InputError(
-                f"{self.path}: the disk is full at {where}; make room and run the same command again to continue"
-            ) from None
+            raise FullDiskError(f"{self.path}: the disk is full at {where}") from None
 
     def _array(self, level: int) -> Any:
         return self._group[str(level)]
