@@ -4,6 +4,7 @@ Library functions install no signal handlers. They take ``should_stop`` (`tomost
 command line gives them ``is_set`` of the event of `listen_for_interrupt`.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,28 @@ from types import FrameType
 
 # Not every system has all of them.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+NOT_BEGUN = "interrupted before it began; run the same command again"
+
+
+def end_at_signals() -> None:
+    """Let Ctrl-C and SIGTERM end the program at once with one line, while there is nothing to clean up.
+
+    For the imports of the command line: an exception would be a traceback there, and some imports hide exceptions.
+    Signals that are ignored or handled already are left as they are.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+        signal.signal(signal.SIGINT, end_at_once)
+    if hasattr(signal, "SIGTERM") and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end_at_once)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """Handle a signal that arrives before the command begins."""
+    os.write(2, f"tomostain: {NOT_BEGUN}\n".encode())
+    os._exit(128 + number)
 
 
 @contextmanager

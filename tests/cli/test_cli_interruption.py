@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,80 @@ def test_both_signals_give_the_same_line_and_leave_no_files(tmp_path, number, co
         err = process.communicate(timeout=120)[1]
     assert (process.returncode, err) == (code, f"tomostain: interrupted; nothing was written to specimen; {AGAIN}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+_START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+class Import:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            signal.raise_signal({number})
+sys.meta_path.insert(0, Import())
+sys.argv = ["tomostain", *{arguments}]
+from tomostain.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("tomostain.cli", ["--help"]),
+        ("typer", ["--help"]),
+        ("tomostain.cli.verbs", ["phantom", "p"]),
+        ("tomostain.cli.phantom", ["phantom", "p"]),
+    ],
+)
+def test_a_signal_during_the_first_imports_gives_one_line(tmp_path, name, arguments, number, code):
+    program = _START.format(name=name, number=int(number), arguments=arguments)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    line = f"tomostain: interrupted before it began; {AGAIN}\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", line)
+    assert list(tmp_path.iterdir()) == []
+
+
+_LOST = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tomostain.phantom import specimen
+class Finalised:
+    def __del__(self):
+        signal.raise_signal({number})
+def endless(*_, **__):
+    Finalised()
+    while True:
+        time.sleep(0.01)
+specimen._images = endless
+from tomostain.cli.main import main
+main(["-q", "phantom", "specimen", "--size", "32"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_arrives_in_a_finaliser_is_not_lost(tmp_path, number, code):
+    """Python prints an exception that is raised in a finaliser, or in a callback of an import, and goes on."""
+    program = _LOST.format(number=int(number))
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (
+        code,
+        f"tomostain: interrupted; nothing was written to specimen; {AGAIN}\n",
+    )
+
+
+def test_the_program_starts_where_signals_are_handled_first():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"]["tomostain"] == "tomostain.__main__:main"
+
+
+def test_a_program_that_calls_the_command_line_keeps_its_signal_handlers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert run(["-q", "phantom", "specimen", "--size", "32", "--dry-run"]) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def _stop_at_once(self, label, done, total):

@@ -2,16 +2,20 @@
 
 import os
 import signal
+import sys
 import threading
+from _thread import interrupt_main
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tomostain.interrupts import NOT_BEGUN, end_at_once
+
 AGAIN = "run the same command again"
 CONTINUE = f"{AGAIN} to continue"
-NOT_BEGUN = f"interrupted before it began; {AGAIN}"
+_RAISED_AGAIN_AFTER_S = 0.01
 
 State = tuple[int, int] | None
 
@@ -33,6 +37,9 @@ class EndedBySignal(SystemExit):
         self.sentence = sentence
 
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
+_handled: list[int] = []
+"""Signals that this process handles as exceptions."""
 _raised: list[int] = []
 """Signals that were raised as exceptions in this process. Imports of C extensions may replace such an exception."""
 
@@ -40,9 +47,12 @@ _raised: list[int] = []
 def raise_signals() -> None:
     """Let Ctrl-C and SIGTERM raise `KeyboardInterrupt` and `EndedBySignal`, and remember that they did.
 
-    Verbs that stop at a safe place (`tomostain.interrupts.listen_for_interrupt`) handle the first signal themselves.
+    Only in a program whose signals `tomostain.interrupts.end_at_signals` handles so far: a program that calls the
+    command line as a function handles its signals itself. Verbs that stop at a safe place
+    (`tomostain.interrupts.listen_for_interrupt`) handle the first signal themselves.
     """
-    if threading.current_thread() is not threading.main_thread():
+    _handled[:] = [number for number in _SIGNALS if signal.getsignal(number) is end_at_once]
+    if not _handled:
         return
     owner = os.getpid()
     _raised.clear()
@@ -58,10 +68,32 @@ def raise_signals() -> None:
         _raised.append(number)
         raise EndedBySignal(number)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
-        signal.signal(signal.SIGINT, interrupt)
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, end)
+    for number in _handled:
+        signal.signal(number, interrupt if number == signal.SIGINT else end)
+    sys.unraisablehook = _raise_later
+
+
+def ignore_signals() -> None:
+    """Ignore the signals that `raise_signals` handles, while the first one is reported."""
+    for number in _handled:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_by_signals() -> None:
+    """Let the signals that `raise_signals` handles end the process as usual, when the command has ended."""
+    for number in _handled:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _raise_later(unraisable: Any) -> None:
+    """Raise a signal again whose exception was lost, since it was raised in a finaliser or a callback of an import."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt | EndedBySignal):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = getattr(unraisable.exc_value, "number", signal.SIGINT)
+    timer = threading.Timer(_RAISED_AGAIN_AFTER_S, interrupt_main, [number])  # an exception here would be lost, too
+    timer.daemon = True
+    timer.start()
 
 
 def raised_signal(error: BaseException) -> int | None:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 import tomostain
-from tomostain.cli.interruption import NOT_BEGUN, EndedBySignal, raise_signals
+from tomostain.cli.interruption import EndedBySignal, end_by_signals
 from tomostain.cli.log import SHOWN, logging_session, start_logging
 from tomostain.cli.messages import as_options, error_line
 from tomostain.cli.usage import usage_line
@@ -31,6 +31,7 @@ from tomostain.errors import (
     PeerProcessError,
     RegistrationUncertainError,
 )
+from tomostain.interrupts import NOT_BEGUN, end_at_signals
 
 logger = logging.getLogger(__name__)
 
@@ -94,15 +95,17 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. The exit codes are listed at the top of this module."""
+    end_at_signals()
     _wait_without_spinning()
-    raise_signals()
     arguments = sys.argv[1:] if arguments is None else arguments
     if os.environ.get("_TOMOSTAIN_COMPLETE") == "complete_bash":
         from tomostain.cli.completion import words_of_bash
 
         with words_of_bash(os.environ):
             sys.exit(run(arguments))
-    sys.exit(run(arguments))
+    code = run(arguments)
+    end_by_signals()
+    sys.exit(code)
 
 
 def _wait_without_spinning() -> None:

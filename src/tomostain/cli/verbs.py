@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tomostain.cli.interruption import EndedBySignal, Output, raised_signal
+from tomostain.cli.interruption import EndedBySignal, Output, ignore_signals, raise_signals, raised_signal
 from tomostain.cli.options import expanded
 from tomostain.errors import InputError, InterruptedRunError
 
@@ -220,7 +220,7 @@ class VerbCommand(TyperCommand):
         return f"{renamed[option]}{equals}{value}"
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb.
+        """Run the verb. From here on, signals are exceptions.
 
         Raises
         ------
@@ -231,12 +231,14 @@ class VerbCommand(TyperCommand):
             return super().invoke(ctx)
         output = Output.of(self.entry.output, ctx.params)
         try:
+            raise_signals()
             return super().invoke(ctx)
         except InterruptedRunError:
             raise
         except BaseException as error:
             if (number := raised_signal(error)) is None:
                 raise
+            ignore_signals()
             continues = self.entry.continues(ctx.params)
             sentence = output.describe_interruption(ctx.params, continues=continues)
             raise EndedBySignal(number, sentence) from error
