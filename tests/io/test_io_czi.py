@@ -50,6 +50,13 @@ def test_grey_is_repeated(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image, RGB[..., [0, 0, 0]])
 
 
+def test_a_czi_says_that_it_states_no_profile(tmp_path: Path) -> None:
+    colour, grey = (write(tmp_path / name, (BGR[:50, :60, :n].copy(), {})) for name, n in (("a.czi", 3), ("b.czi", 1)))
+    assert open_slide(colour).colours == {"profile": "not stated by CZI", "conversion": "none, read as sRGB"}
+    assert open_slide(grey).colours == {"profile": "not stated by CZI", "conversion": "none, grey"}
+    np.testing.assert_array_equal(open_slide(colour).read()[0], RGB[:50, :60])
+
+
 def test_the_largest_scene_or_a_list(tmp_path: Path) -> None:
     small = (BGR[:200, :300].copy(), {"location": (0, 0), "scene": 0})
     large = (BGR, {"location": (1000, 0), "scene": 1})

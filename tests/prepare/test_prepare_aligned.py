@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import load_dataset
@@ -244,6 +244,28 @@ def test_colours_of_aligned_images_are_those_that_the_files_declare(tmp_path):
         pair = prepare_aligned(x, folder, tmp_path / f"set{number}", config).load("a")
         np.testing.assert_array_equal(pair.histology, right)
         np.testing.assert_array_equal(pair.mask, mask)
+
+
+def test_a_pair_of_aligned_images_states_the_colour_profile_of_the_histology(tmp_path):
+    x, y = write_folders(tmp_path, names=("plain", "srgb", "grey", "lab"))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(y / "srgb.png").save(y / "srgb.png", icc_profile=srgb)
+    Image.open(y / "grey.png").convert("L").save(y / "grey.png")
+    lab = np.full((20, 30, 3), (150, 10, 246), np.uint8)
+    (y / "lab.png").unlink()
+    tifffile.imwrite(y / "lab.tif", lab, photometric="cielab", metadata=None)
+    config = PLAIN.model_copy(update={"halves": True})
+    dataset = prepare_aligned(x, y, tmp_path / "set", config)
+    stated = {name: read_yaml(dataset.folder(name) / "pair.yaml")["slide_colours"] for name in dataset.ids}
+    assert stated["plain-left"] == {"profile": "none stated", "conversion": "none, read as sRGB"}
+    assert "sRGB" in stated["srgb-left"]["profile"]
+    assert stated["srgb-left"]["conversion"] == "none, it is sRGB"
+    assert stated["grey-left"]["conversion"] == "none, grey"
+    assert stated["lab-left"] == {"profile": "none stated", "conversion": "from lab to sRGB"}
+    assert all(stated[f"{name}-left"] == stated[f"{name}-right"] for name in ("plain", "srgb", "grey", "lab"))
+    # True from outside: colours are changed exactly where the pair says so.
+    assert (dataset.load("srgb-left").histology == np.asarray(Image.open(y / "srgb.png"))[:, :15]).all()
+    assert (dataset.load("lab-left").histology != lab[:, :15]).any()
 
 
 def test_the_full_range_is_that_of_the_significant_bits(tmp_path):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.colour_model import ColourModel
+from tomostain.io.colour_profiles import describe_colours
 from tomostain.io.image_choice import Candidate, choose_image
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.interpret import interpret
@@ -20,8 +21,16 @@ _SMALLEST_LEVEL = 512
 _COLOUR_TYPES, _GREY_TYPES = ("Bgr24", "Bgr48"), ("Gray8", "Gray16")
 _DEEP_TYPES = ("Bgr48", "Gray16")
 
-Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[np.uint8]]]
-"""Shapes of the levels, pixel size (y, x) in µm, and the function that reads a level as 8-bit RGB."""
+_NOT_STATED = "not stated by CZI"
+"""pylibCZIrw gives the pixels and the metadata of a CZI; neither holds a colour profile."""
+
+Opened = tuple[
+    list[tuple[int, int]],
+    tuple[float | None, float | None],
+    Callable[[int], NDArray[np.uint8]],
+    Callable[[], dict[str, str]],
+]
+"""Shapes of the levels, pixel size (y, x) in µm, and functions: to read a level as 8-bit RGB, and for the profile."""
 
 
 def open_czi(path: Path) -> Opened:
@@ -41,6 +50,7 @@ def open_czi(path: Path) -> Opened:
         is_colour = _check_brightfield(path, document, metadata)
         is_deep = str(document.get_channel_pixel_type(0)) in _DEEP_TYPES
     bits = _bits(metadata)
+    model = ColourModel("rgb" if is_colour else "grey", bits=bits)
     # The background is a share of 65535; white is the largest value of the significant bits.
     white = (2**bits - 1) / 65535 if is_deep and bits else 1.0
     factors = [1]
@@ -56,9 +66,9 @@ def open_czi(path: Path) -> Opened:
                 roi=(x, y, width, height), scene=scene, zoom=1 / factors[level], background_pixel=(white, white, white)
             )
         samples = np.asarray(region)[..., ::-1] if is_colour else np.asarray(region)[..., 0]
-        return interpret(samples, ColourModel("rgb" if is_colour else "grey", bits=bits), path).rgb()
+        return interpret(samples, model, path).rgb()
 
-    return shapes, _pixel_um(metadata), read
+    return shapes, _pixel_um(metadata), read, lambda: describe_colours(model) | {"profile": _NOT_STATED}
 
 
 @contextmanager

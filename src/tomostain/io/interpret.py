@@ -75,7 +75,7 @@ def interpret(samples: NDArray[Any], model: ColourModel, path: Path) -> Picture:
         bits = None
     profile = model.profile if model.kind in _OF_PROFILES else None
     inverted = model.white_is_zero and (samples.dtype.kind == "b" or model.bits == 1)
-    return Picture(path, colours, bits, alpha, model.alpha == "premultiplied", profile, inverted)
+    return Picture(path, colours, bits, alpha, model.alpha == "premultiplied", profile, inverted, model)
 
 
 def interpret_by_samples(

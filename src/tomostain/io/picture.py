@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tomostain.errors import AmbiguousMaskWarning, InputError
 from tomostain.io.colour_conversion import full_scale, in_blocks
-from tomostain.io.colour_model import Profile
-from tomostain.io.colour_profiles import to_srgb
+from tomostain.io.colour_model import ColourModel, Profile
+from tomostain.io.colour_profiles import describe_colours, to_srgb
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Picture:
         ICC profile of the colours, or what a PNG states; they are converted to sRGB by `rgb`.
     inverted : bool
         The file has one bit, with white as 0.
+    model : ColourModel, optional
+        What the file states of the samples.
     """
 
     path: Path
@@ -43,6 +45,12 @@ class Picture:
     premultiplied: bool = False
     profile: Profile | None = field(default=None, repr=False)
     inverted: bool = False
+    model: ColourModel | None = field(default=None, repr=False)
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Which colour profile the file states (``profile``), and what `rgb` does with it (``conversion``)."""
+        return describe_colours(self.model or ColourModel("grey" if self.samples.ndim == 2 else "rgb"))
 
     def image(self) -> NDArray[Any]:
         """Return grey values as stored, or 8-bit RGB (grey with transparency too)."""

@@ -50,7 +50,7 @@ class Slide:
     pixel_um: float
     levels: tuple[Level, ...]
     _read_level: Callable[[int], NDArray[np.uint8]] = field(repr=False)
-    _model: Callable[[], ColourModel] = field(default=lambda: ColourModel("rgb"), repr=False)
+    _colours: Callable[[], dict[str, str]] = field(default=lambda: describe_colours(ColourModel("rgb")), repr=False)
 
     @classmethod
     def from_array(cls, rgb: NDArray[np.uint8], pixel_um: float, name: str = "slide") -> "Slide":
@@ -83,7 +83,7 @@ class Slide:
     @property
     def colours(self) -> dict[str, str]:
         """Which colour profile the file states (``profile``), and what `read` does with it (``conversion``)."""
-        return describe_colours(self._model())
+        return self._colours()
 
     def read(self, wanted_pixel_um: float | None = None) -> tuple[NDArray[np.uint8], float]:
         """Read the coarsest level that is at least as fine as a pixel size.
@@ -155,13 +155,13 @@ def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
         raise InputError(f"{path}: {'is a folder, not a slide' if path.is_dir() else 'no such file'}")
     name = path.name.lower()
     if name.endswith(".czi"):
-        (shapes, stated, read), model = open_czi(path), lambda: ColourModel("rgb")
+        shapes, stated, read, colours = open_czi(path)
     elif name.endswith(PILLOW_SUFFIXES):
-        (shapes, stated, read), model = _open_pillow(path), lambda: pillow_model(path)
+        (shapes, stated, read), colours = _open_pillow(path), lambda: describe_colours(pillow_model(path))
     elif name.endswith(_OPENSLIDE_ONLY):
-        (shapes, stated, read), model = _open_openslide(path), lambda: _openslide_model(path)
+        (shapes, stated, read), colours = _open_openslide(path), lambda: _openslide_colours(path)
     elif name.endswith(TIFF_SUFFIXES):
-        shapes, stated, read, model = _open_tiff_slide(path)
+        shapes, stated, read, colours = _open_tiff_slide(path)
     else:
         raise InputError(f"{path}: '{path.suffix}' is not a slide format known here; export it as OME-TIFF")
     if pixel_um is not None:
@@ -171,7 +171,7 @@ def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
     else:
         finest = square_pixel_um(path, stated[0], stated[1])
     levels = tuple((shape, finest * shapes[0][0] / shape[0]) for shape in shapes)
-    return Slide(path, shapes[0], finest, levels, read, model)
+    return Slide(path, shapes[0], finest, levels, read, colours)
 
 
 _Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[np.uint8]]]
@@ -218,12 +218,12 @@ def _openslide_profile(slide: Any) -> bytes | None:
     return None if profile is None else bytes(profile.tobytes())
 
 
-def _openslide_model(path: Path) -> ColourModel:
-    """Return the colour model of a slide as OpenSlide gives it: RGB, with the profile that the file states."""
+def _openslide_colours(path: Path) -> dict[str, str]:
+    """Return `Slide.colours` of a slide as OpenSlide gives it: RGB, with the profile that the file states."""
     import openslide
 
     with openslide.OpenSlide(path) as slide:
-        return ColourModel("rgb", profile=_openslide_profile(slide))
+        return describe_colours(ColourModel("rgb", profile=_openslide_profile(slide)))
 
 
 def _float(text: str | None) -> float | None:
@@ -233,13 +233,13 @@ def _float(text: str | None) -> float | None:
         return None
 
 
-def _open_tiff_slide(path: Path) -> tuple[*_Opened, Callable[[], ColourModel]]:
+def _open_tiff_slide(path: Path) -> tuple[*_Opened, Callable[[], dict[str, str]]]:
     """Open a TIFF: with OpenSlide if it is of a scanner that OpenSlide knows (a renamed SVS), else with tifffile."""
     with opened_tiff(path) as tif:
         is_ome = tif.is_ome
     if not is_ome and _scanner(path):
         try:
-            return *_open_openslide(path), lambda: _openslide_model(path)
+            return *_open_openslide(path), lambda: _openslide_colours(path)
         except InputError:
             pass  # tifffile reads some files that OpenSlide refuses
     with opened_tiff(path) as tif:
@@ -254,7 +254,7 @@ def _open_tiff_slide(path: Path) -> tuple[*_Opened, Callable[[], ColourModel]]:
         with opened_tiff(path) as opened:
             return read_level(opened, main_image(path, opened), index).rgb()
 
-    return shapes, (spacing[1], spacing[2]), read_rgb, lambda: model
+    return shapes, (spacing[1], spacing[2]), read_rgb, lambda: describe_colours(model)
 
 
 def _scanner(path: Path) -> bool:

@@ -218,8 +218,8 @@ def _aligned_pair(
     x_name, y_name = (
         str(each) if isinstance(each, Path) else f"{name} '{stem}'" for each, name in ((x, "x"), (y, "y"))
     )
-    ct_picture, histology = open_image(x, x_name), open_image(y, y_name).rgb()
-    ct = ct_picture.grey()
+    ct_picture, histology_picture = open_image(x, x_name), open_image(y, y_name)
+    ct, histology = ct_picture.grey(), histology_picture.rgb()
     if ct.shape != histology.shape[:2]:
         raise InputError(
             f"{x_name} and {y_name}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must have the "
@@ -254,7 +254,13 @@ def _aligned_pair(
         weeks=config.weeks,
         stain=config.stain,
     )
-    return pair, {"levels": references, "normalise": config.normalise, "source": {"ct": x_name, "histology": y_name}}
+    details = {
+        "levels": references,
+        "normalise": config.normalise,
+        "slide_colours": histology_picture.colours,
+        "source": {"ct": x_name, "histology": y_name},
+    }
+    return pair, details
 
 
 def _mask(
