@@ -37,6 +37,42 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
+def follow_main_process() -> None:
+    """Initialise a worker process: leave Ctrl-C to the main process, and end when that process has ended.
+
+    A main process that is killed cannot end its workers. They would wait for work for ever, or write the same files as
+    those of the next command.
+    """
+    import multiprocessing  # not for the start of the command line
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main_process = multiprocessing.parent_process()
+    if main_process is None:
+        return
+
+    def end() -> None:
+        main_process.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True, name="tomostain-main-process").start()
+
+
+@contextmanager
+def interrupt_blocked() -> Iterator[None]:
+    """Block Ctrl-C in this thread while it starts worker processes, which inherit that.
+
+    The terminal sends Ctrl-C to them, too. Before `follow_main_process` they would answer it with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def listen_for_interrupt() -> Iterator[threading.Event]:
     """Turn the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 into an event; the second one has its usual effect.

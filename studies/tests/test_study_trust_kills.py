@@ -1,10 +1,12 @@
 """A small part of `studies.trust.kills`: copying a model is killed, and the same command continues."""
 
 import argparse
+import subprocess
 import sys
 
 import pytest
 
+from studies.trust import forked
 from studies.trust.kills import STAGES, Harness, Stage, Trial, add_trial, read_trials, report, try_stage, turns
 from tests.support.toys import toy_model
 
@@ -38,6 +40,20 @@ def test_the_harness_notices_another_result_half_written_files_and_leftovers(wor
     harness.finish(trial)
     assert len(trial.faults) == 1
     assert trial.faults[0].startswith("does not go on (2)")
+
+
+def test_the_harness_notices_a_process_that_survives(tmp_path, monkeypatch):
+    monkeypatch.setattr(forked, "GRACE_S", 0.5)
+
+    def command():
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        return 0
+
+    (tmp_path / "work").mkdir()
+    outcome = forked.run_function(command, tmp_path / "work")
+    assert outcome.code == 0
+    assert [line.endswith("time.sleep(600)") for line in outcome.survivors] == [True]
+    assert forked.run_function(lambda: 0, tmp_path / "work").survivors == []
 
 
 def test_trials_are_read_again_and_the_stages_take_turns(tmp_path):

@@ -67,6 +67,8 @@ FORBIDDEN = (
     "urllib.Request",
 )
 
+GRACE_S = 10.0
+"""How long after a command the processes that it started may take to end."""
 TOO_EARLY = "interrupted before the command began"
 _ASKING = (signal.SIGINT, signal.SIGTERM)
 
@@ -112,6 +114,8 @@ class Outcome:
     forbidden : list of str
         Programs started and machines asked.
     timed_out : bool
+    survivors : list of str
+        Command lines of processes that it started and that had not ended `GRACE_S` after it.
     """
 
     code: int
@@ -122,6 +126,7 @@ class Outcome:
     err: str = ""
     forbidden: list[str] = field(default_factory=list)
     timed_out: bool = False
+    survivors: list[str] = field(default_factory=list)
 
     @property
     def lines(self) -> list[str]:
@@ -197,6 +202,7 @@ def run_function(
     signal.pthread_sigmask(signal.SIG_SETMASK, usual)
     status, usage, timed_out = _wait(pid, began, limits, kill_after, kill_signal)
     wall = time.monotonic() - began
+    survivors = _survivors(pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # what it left behind
     texts = {name: path.read_text(errors="replace") if path.exists() else "" for name, path in logs.items()}
@@ -211,6 +217,7 @@ def run_function(
         err=texts["err"],
         forbidden=texts["seen"].splitlines(),
         timed_out=timed_out,
+        survivors=survivors,
     )
 
 
@@ -271,7 +278,7 @@ def _wait(
     descriptor = os.pidfd_open(pid)
     try:
         if kill_after is not None and not _ended(descriptor, kill_after - (time.monotonic() - began)):
-            os.kill(pid, kill_signal)
+            _send(pid, kill_signal)
         timed_out = False
         while not timed_out and not _ended(descriptor, 2.0):
             timed_out = time.monotonic() - began > 30 * limits.seconds or _sleeps(pid)
@@ -281,6 +288,27 @@ def _wait(
     finally:
         os.close(descriptor)
     return status, usage, timed_out
+
+
+def _send(pid: int, number: int) -> None:
+    """Send a signal to a fork; Ctrl-C also to the processes that it started, as a terminal does."""
+    if number == signal.SIGINT and os.getpgid(pid) == pid:
+        os.killpg(pid, number)
+    else:
+        os.kill(pid, number)
+
+
+def _survivors(pid: int) -> list[str]:
+    """Return the command lines of the processes that a fork started and that do not end."""
+    until = time.monotonic() + GRACE_S
+    while (members := _session(pid)) and time.monotonic() < until:
+        time.sleep(0.1)
+    lines = []
+    for member in members:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{member}/cmdline").read_bytes().split(b"\0")
+            lines.append(b" ".join(words).decode(errors="replace").strip())
+    return lines
 
 
 def _ended(descriptor: int, seconds: float) -> bool:
@@ -302,9 +330,13 @@ def _session(pid: int) -> list[int]:
     members = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.getsid(int(path.name)) == pid:
+            if os.getsid(int(path.name)) == pid and not _is_zombie(path):
                 members.append(int(path.name))
     return members
+
+
+def _is_zombie(process: Path) -> bool:
+    return (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def _used(pid: int) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ For each stage an undisturbed run gives the result and its duration. Then, again
 an empty folder and stopped after a random time, up to three times in a row; its content is checked; the same
 command is run to its end, and the result compared with that of the undisturbed run. The stages take turns in rounds
 (`--round`), so that their numbers are equal whenever the time is over (`--until`). `OUT/kills.csv` grows with each
-trial, and a second call adds to it. Ways to stop a command (`--how`): `kill` (SIGKILL), `term`, `interrupt` (Ctrl-C),
-`full` (a disk of random size: a mounted tmpfs, or a limit of the file size where nothing can be mounted), `readonly` (a
-folder that may not be written) and `vanish` (the input disappears).
+trial, and a second call adds to it. Ways to stop a command (`--how`): `kill` (SIGKILL), `term`, `interrupt` (Ctrl-C,
+also to the processes that the command started), `full` (a disk of random size: a mounted tmpfs, or a limit of the file
+size where nothing can be mounted), `readonly` (a folder that may not be written) and `vanish` (the input disappears).
 """
 
 import argparse
@@ -107,6 +107,16 @@ STAGES = {
             ("ct", "he"),
         ),
         Stage(
+            "prepare-jobs",  # two worker processes, each with a global search
+            ("prepare", "unregistered.csv", "out-dataset", "--config", "WORLD/prepare.yaml", "--jobs", "2"),
+            ("specimen", "unregistered.csv"),
+        ),
+        Stage(
+            "stain-workers",
+            ("stain", "WORLD/model", "deep", "out.ome.zarr", *LEVELS, "--workers", "2"),
+            ("deep",),
+        ),
+        Stage(
             "register",
             (
                 "register",
@@ -160,7 +170,7 @@ STAGES = {
     )
 }
 # Stages whose command may be given again after it has ended well.
-CONTINUING = ("train", "stain", "stain-zyx", "resample")
+CONTINUING = ("train", "stain", "stain-zyx", "stain-workers", "resample")
 
 
 @dataclass
@@ -348,6 +358,8 @@ def signalled(harness: Harness, trial: Trial, moment: float) -> None:
             trial.faults.append("more than one line")
         if trial.how == "term" and outcome.code == -number:
             trial.message = "ended by the signal"
+        if outcome.survivors:
+            trial.faults.append(f"{len(outcome.survivors)} processes survive: {outcome.survivors[0][:120]}")
         half = harness.half_written()
         if half:
             trial.faults.append(f"half-written: {', '.join(half[:3])}")
@@ -508,9 +520,13 @@ def add_to_world(world: Path) -> None:
     aligned_base(world)
     rows = "".join(f"s{n},specimen/volume,specimen/slide.ome.tif,specimen/truth/section.yaml\n" for n in range(3))
     (world / "specimens.csv").write_text("specimen,volume,slide,section\n" + rows)
-    (world / "register.yaml").write_text(
-        "material: dense\nside: 16\nstep_deg: 30.0\ncandidates: 50\nmax_voxels: 64\nrestarts: 2\nthorough: false\n"
-    )
+    rows = "".join(f"s{n},specimen/volume,specimen/slide.ome.tif\n" for n in range(2))
+    (world / "unregistered.csv").write_text("specimen,volume,slide\n" + rows)
+    options = ("material: dense", "side: 16", "step_deg: 30.0", "candidates: 50", "max_voxels: 64", "restarts: 2")
+    quick = "".join(f"{option}\n" for option in (*options, "thorough: false"))
+    (world / "register.yaml").write_text(quick)
+    accepted = "".join(f"  {line}\n" for line in (*quick.splitlines(), "threshold: 0.0"))
+    (world / "prepare.yaml").write_text(f"registration:\n{accepted}")
 
 
 def main() -> None:

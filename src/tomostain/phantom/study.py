@@ -1,11 +1,11 @@
 """A study: several specimens in one folder, and the table that `tomostain prepare` reads."""
 
 import multiprocessing
-import signal
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from tomostain.interrupts import follow_main_process, interrupt_blocked
 from tomostain.io.csv_files import write_csv
 from tomostain.paths import StrPath
 from tomostain.phantom.config import PhantomConfig
@@ -73,11 +73,13 @@ def _write_in_parallel(
     progress(GROWING, 0, len(configs))
     # Spawned, not forked: the caller may have threads, which do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(configs)), mp_context=spawn, initializer=_ignore_interrupt) as pool:
-        running = [
-            pool.submit(write_specimen, config, out / name, overwrite=overwrite) for name, config in configs.items()
-        ]
+    with ProcessPoolExecutor(min(jobs, len(configs)), mp_context=spawn, initializer=follow_main_process) as pool:
         try:
+            with interrupt_blocked():
+                running = [
+                    pool.submit(write_specimen, config, out / name, overwrite=overwrite)
+                    for name, config in configs.items()
+                ]
             for number, future in enumerate(as_completed(running), start=1):
                 future.result()
                 progress(GROWING, number, len(configs))
@@ -85,8 +87,3 @@ def _write_in_parallel(
             # Specimens that have not started do not start.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the main process. A worker finishes its specimen."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -5,7 +5,6 @@ A specimen that cannot be registered does not stop the others. It is dropped, an
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from typing import Any
 
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
+from tomostain.interrupts import follow_main_process, interrupt_blocked
 from tomostain.io import open_slide, open_volume
 from tomostain.io.csv_files import read_csv, write_csv
 from tomostain.progress import Progress, silent
@@ -90,10 +90,11 @@ def register_study(
     progress("registering", len(tasks) - len(waiting), len(tasks))
     # Spawned, not forked: the threads of torch do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_ignore_interrupt) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=follow_main_process) as pool:
         threads = max(1, cores // workers)
-        running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
         try:
+            with interrupt_blocked():
+                running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
             for number, future in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
                 messages[running[future].id] = _message(future)
                 # Written after each specimen, so that a user can look while the others run.
@@ -107,11 +108,6 @@ def register_study(
                 process.terminate()
             raise
     return _write_scores(folder, tasks, messages)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the main process, which ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _workers(tasks: Sequence[SpecimenTask], jobs: int, cores: int) -> int:
