@@ -51,6 +51,7 @@ def test_help_imports_next_to_nothing():
     assert {name for name in ours if not name.startswith("tomostain.cli")} <= {
         "tomostain.deprecation",
         "tomostain.errors",
+        "tomostain.interrupts",
     }
 
 
