@@ -112,11 +112,6 @@ STAGES = {
             ("specimen", "unregistered.csv"),
         ),
         Stage(
-            "stain-workers",
-            ("stain", "WORLD/model", "deep", "out.ome.zarr", *LEVELS, "--workers", "2"),
-            ("deep",),
-        ),
-        Stage(
             "register",
             (
                 "register",
@@ -170,7 +165,7 @@ STAGES = {
     )
 }
 # Stages whose command may be given again after it has ended well.
-CONTINUING = ("train", "stain", "stain-zyx", "stain-workers", "resample")
+CONTINUING = ("train", "stain", "stain-zyx", "resample")
 
 
 @dataclass
