@@ -13,7 +13,7 @@ from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, sil
 from tomostain.stain.job import Grey, StainJob, filtered_chunk, normalised_chunk, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes, fuse
 from tomostain.stain.slice_stainer import PendingColours
-from tomostain.stain.slices import stain_slice
+from tomostain.stain.slices import colours_of_slice
 from tomostain.stain.transfer import Uploaded
 from tomostain.stain.uncertainty_map import uncertainty_map
 from tomostain.tiling.slice_context import slice_contexts
@@ -108,10 +108,15 @@ def begin_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> P
 def _stain_one_by_one(job: StainJob, chunk: Chunk, ct: Grey, report: Callable[[int], None]) -> RGB:
     """Stain a chunk slice by slice, with the uncertainty of each."""
     images = slice_contexts(ct, job.ct_slices)
-    result = np.empty((1 + bool(job.ensemble), len(images), *ct.shape[1:], 3), np.uint8)
+    results = 1 + bool(job.ensemble)
+    if job.planar_colours:
+        result = np.moveaxis(np.empty((results, len(images), 3, *ct.shape[1:]), np.uint8), 2, -1)
+    else:
+        result = np.empty((results, len(images), *ct.shape[1:], 3), np.uint8)
     for index, image in enumerate(images):
         position = job.position(chunk.start + index)
-        result[0, index] = stain_slice(job.translator, image, job.config, position)
+        planar = job.planar_colours
+        result[0, index] = colours_of_slice(job.translator, image, job.config, position, planar=planar)
         if job.ensemble:
             samples = job.noise_samples
             result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config, position, samples)

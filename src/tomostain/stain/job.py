@@ -72,6 +72,9 @@ class StainJob:
         Number of seeds whose colours are compared for the uncertainty.
     resampling : Resampling or None
         How `volume` is resampled; None if it is the original.
+    planar_colours : bool
+        The memory of the colours of a z chunk (n, Y, X, 3) has the channels before the rows, as OME-Zarr stores them,
+        so that the writer reads it in order.
     """
 
     volume: Volume
@@ -85,6 +88,7 @@ class StainJob:
     noise_samples: int = 1
     resampling: Resampling | None = None
     original_missing: Mapping[str, list[list[int]]] = field(default_factory=dict)
+    planar_colours: bool = False
 
     @classmethod
     def open(cls, request: StainRequest) -> "StainJob":
@@ -137,6 +141,7 @@ class StainJob:
             noise_samples=request.noise_samples,
             resampling=resampling_of(original, model_um) if resampled else None,
             original_missing=original.missing_record(),
+            planar_colours=request.out is not None and config.planes == "z",
         )
 
     @property
@@ -166,7 +171,14 @@ class StainJob:
     def stainer(self) -> SliceStainer:
         """Stains the z chunks of the volume, from grey values as they are stored."""
         source = str(self.volume.path)
-        return SliceStainer(self.translator, self.config, self.intensity, source, compares_precisions=True)
+        return SliceStainer(
+            self.translator,
+            self.config,
+            self.intensity,
+            source,
+            compares_precisions=True,
+            planar=self.planar_colours,
+        )
 
     def report_precision(self) -> None:
         """Report how far the precision is from float32, if slices were compared and this was not reported yet."""

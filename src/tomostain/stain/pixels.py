@@ -15,13 +15,15 @@ def normalise(grey: Tensor, reference: IntensityReference) -> Tensor:
     return (scaled.round().clip(0, 65535)) + (scaled - scaled)
 
 
-def to_bytes(colours: Tensor) -> tuple[Tensor, Tensor]:
+def to_bytes(colours: Tensor, *, planar: bool = False) -> tuple[Tensor, Tensor]:
     """Round colours to bytes and put the channels last.
 
     Parameters
     ----------
     colours : Tensor of float32, shape (N, 3, Y, X)
         In [0, 255], or not finite.
+    planar : bool
+        The memory of the bytes has the channels before the rows. By default they are last.
 
     Returns
     -------
@@ -32,4 +34,7 @@ def to_bytes(colours: Tensor) -> tuple[Tensor, Tensor]:
     """
     inside = (colours - 127.5).abs_() <= 127.5
     wrong = inside[0].numel() - inside.sum(dim=(1, 2, 3))
-    return colours.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(), wrong
+    rounded = colours.round().to(torch.uint8)
+    if planar:
+        return rounded.contiguous().permute(0, 2, 3, 1), wrong
+    return rounded.permute(0, 2, 3, 1).contiguous(), wrong

@@ -49,6 +49,9 @@ class SliceStainer:
     compares_precisions : bool
         Compare the first slices with float32, if the translator is in half precision. The difference is logged when it
         is known, at the latest by `report_precision`.
+    planar : bool
+        The memory of the colours (n, Y, X, 3) has the channels before the rows, as OME-Zarr stores them. By default
+        they are last.
 
     Notes
     -----
@@ -64,10 +67,12 @@ class SliceStainer:
         source: str = "µCT",
         *,
         compares_precisions: bool = False,
+        planar: bool = False,
     ) -> None:
         self.translator, self.config, self.reference, self.source = translator, config, reference, source
         # That of the weights has a number, so that all threads use the same GPU.
-        self.transfer = Transfer(next((value.device for value in translator.network.parameters()), translator.device))
+        device = next((value.device for value in translator.network.parameters()), translator.device)
+        self.transfer = Transfer(device, planar=planar)
         self.size: PassSize | None = None
         self._compares = compares_precisions and translator.in_float32 is not None
         self._comparison: PrecisionComparison | None = None
@@ -139,7 +144,7 @@ class SliceStainer:
         count, (rows, columns) = len(positions), grey.shape[1:]
         target = grey.take_target()
         if target is None:
-            target = self.transfer.host((count, rows, columns, 3))
+            target = self.transfer.colours((count, rows, columns))
         pending = PendingColours(self, translator, grey, positions, target)
         pending.wrong = self.transfer.host((count,), torch.int64)
         wrong: list[Tensor] = []
@@ -182,7 +187,7 @@ class SliceStainer:
         """Return colours and counts of wrong values; None if the memory of the GPU does not suffice."""
         try:
             drawn = self._drawn(translator, self._images(translator, grey, positions, first, last), size)
-            return to_bytes(drawn)
+            return to_bytes(drawn, planar=self.transfer.planar)
         except torch.cuda.OutOfMemoryError:
             return None
 

@@ -41,10 +41,22 @@ def stain_slice(
         If there are fewer slices than the model sees, the options do not fit the model, or the output of the network
         is not finite.
     """
+    return colours_of_slice(translator, ct, config, position)
+
+
+def colours_of_slice(
+    translator: Translator,
+    ct: NDArray[np.uint16] | NDArray[np.float32],
+    config: StainConfig | None = None,
+    position: SlicePosition = FIRST_SLICE,
+    *,
+    planar: bool = False,
+) -> NDArray[np.uint8]:
+    """As `stain_slice`; if `planar`, the memory of the result has the channels before the rows."""
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
     translator = with_slice_statistics(translator, ct, config)
-    stainer = SliceStainer(translator, config, source="slice")
+    stainer = SliceStainer(translator, config, source="slice", planar=planar)
     colours: NDArray[np.uint8] = stainer.begin(stainer.upload(ct if ct.ndim == 3 else ct[None]), [position]).result()[0]
     return colours
 

@@ -73,10 +73,12 @@ class Transfer:
     Parameters
     ----------
     device : torch.device
+    planar : bool
+        Memory for colours has the channels before the rows (`colours`).
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.is_gpu = device, device.type == "cuda"
+    def __init__(self, device: torch.device, *, planar: bool = False) -> None:
+        self.device, self.is_gpu, self.planar = device, device.type == "cuda", planar
         self._up = torch.cuda.Stream(device) if self.is_gpu else None
         self._down = torch.cuda.Stream(device) if self.is_gpu else None
 
@@ -110,18 +112,26 @@ class Transfer:
             event = torch.cuda.Event()
             sent = _sent(pinned, self.device)
             event.record(self._up)
-        target = None if slices is None else self.host((slices, *values.shape[1:], 3))
+        target = None if slices is None else self.colours((slices, *values.shape[1:]))
         return Uploaded(sent, name, event, target)
 
     def host(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
         """Return memory of the host to which `download` copies."""
         return torch.empty(shape, dtype=dtype, pin_memory=self.is_gpu)
 
+    def colours(self, shape: tuple[int, ...]) -> Tensor:
+        """Return memory of the host for the colours of slices (n, Y, X): uint8, shape (n, Y, X, 3)."""
+        if not self.planar:
+            return self.host((*shape, 3))
+        return self.host((shape[0], 3, *shape[1:])).movedim(1, -1)
+
     def download(self, values: Tensor, target: Tensor) -> torch.cuda.Event | None:
         """Begin to copy results to memory of the host; wait for the event before they are used."""
         if self._down is None:
             target.copy_(values)
             return None
+        if self.planar and values.ndim == 4:  # contiguous, so that it is one copy without a buffer
+            values, target = values.movedim(-1, 1), target.movedim(-1, 1)
         self._down.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self._down):
             target.copy_(values, non_blocking=True)
