@@ -1,5 +1,6 @@
 """Shards have the bytes that Zarr writes, and the coarser levels are made without reading a chunk again."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,51 @@ def test_a_chunk_is_recorded_after_what_it_completes(
         writer.write(z0, rgb[z0:z1])
     writer.finish()
     np.testing.assert_array_equal(open_stained(tmp_path / "a.zarr").read(0, SHAPE[0]), rgb)
+
+
+def test_coarser_levels_are_written_while_the_finest_is_stored(
+    tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, store, coarser = writer_of(tmp_path / "a.zarr"), ShardLayout.write, threading.Event()
+    writer.write(0, rgb[:4])
+
+    def waiting(self: ShardLayout, path: Path, values: np.ndarray) -> str:
+        checksum = store(self, path, values)
+        if "/1/c/" in path.as_posix():
+            coarser.set()
+        else:
+            assert coarser.wait(60)
+        return checksum
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardLayout, "write", waiting)
+        writer.write(4, rgb[4:8])
+    assert writer.pending()[0] == (8, 12)
+
+
+def test_a_chunk_that_fails_after_its_coarser_level_is_written_again(
+    tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, store = writer_of(tmp_path / "a.zarr"), ShardLayout.write
+    writer.write(0, rgb[:4])
+
+    def interrupted(self: ShardLayout, path: Path, values: np.ndarray) -> str:
+        if "/0/c/" in path.as_posix():
+            raise KeyboardInterrupt
+        return store(self, path, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardLayout, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.write(4, rgb[4:8])
+    assert writer.pending()[0] == (4, 8)
+    with pytest.raises(InputError, match="not finished"):
+        open_stained(tmp_path / "a.zarr")
+    writer = writer_of(tmp_path / "a.zarr", resume=True)
+    for z0, z1 in writer.pending():
+        writer.write(z0, rgb[z0:z1])
+    writer.finish()
+    assert files(tmp_path / "a.zarr") == files(as_zarr_writes_it(tmp_path / "b" / "a.zarr", rgb, 4, monkeypatch))
 
 
 def test_a_write_that_breaks_off_leaves_the_older_shard(tmp_path: Path) -> None:

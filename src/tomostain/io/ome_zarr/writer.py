@@ -136,14 +136,18 @@ class OmeZarrWriter:
         self._write(0, z0, np.moveaxis(values, -1, 0) if self.channels > 1 else values[None])
 
     def _write(self, level: int, z0: int, values: NDArray[Any]) -> None:
-        """Write a shard (C, Z, Y, X), then those of coarser levels that it completes, and then record it."""
-        with ThreadPoolExecutor(1, "tomostain-coarser") as thread:  # halves the values while they are compressed
-            halving = thread.submit(self._coarser_levels.add, level, z0, values)
+        """Write a shard (C, Z, Y, X) and those of coarser levels that it completes, and then record it."""
+        with ThreadPoolExecutor(1, "tomostain-coarser") as thread:
+            coarser = thread.submit(self._write_coarser, level, z0, values)  # while the values are compressed
             checksum = self._store(level, z0, values)
-            coarser = halving.result()
+            coarser.result()
+        self._levels[level].record(z0, checksum)
+
+    def _write_coarser(self, level: int, z0: int, values: NDArray[Any]) -> None:
+        """Halve the values of a shard, and write the shard of the next level if they complete it."""
+        coarser = self._coarser_levels.add(level, z0, values)
         if coarser is not None and not self._levels[level + 1].is_done(coarser[0]):
             self._write(level + 1, *coarser)
-        self._levels[level].record(z0, checksum)
 
     def finish(self, progress: Progress = silent) -> None:
         """Build the coarser levels by z chunks, continuing after an interruption, and mark the volume complete.
