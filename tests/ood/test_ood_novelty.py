@@ -9,6 +9,7 @@ from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.ood import Augmentation, ModelReference, check_slices, share_sentence
 from tomostain.ood.grey_limits import GREY_LIMITS
+from tomostain.ood.nearest_places import nearest_places
 from tomostain.ood.neighbourhoods import NeighbourhoodReference, neighbourhood_reference
 from tomostain.ood.novelty import TrainingReference, novel_share, novelty, training_reference
 from tomostain.ood.regional_reference import GRID_PX, RegionalReference
@@ -218,3 +219,20 @@ def test_a_reference_with_wider_limits_distinguishes_bright_materials():
     for limits in ([0.0, np.nan], [0.0, 20000.0], [0.0], [40000.0, 0.0]):
         with pytest.raises(InputError, match="a file: does not hold a training reference"):
             TrainingReference.from_arrays(wide.to_arrays() | {"limits": np.array(limits, np.float32)}, "a file")
+
+
+def test_the_nearest_places_are_those_of_all_distances():
+    rng = np.random.default_rng(4)
+    reference = rng.normal(size=(700, 21)).astype(np.float32)
+    places = rng.normal(size=(300, 21))
+    distances, indices = nearest_places(places, reference)
+    apart = np.sqrt(((places[:, None] - reference[None].astype(np.float64)) ** 2).sum(axis=-1))
+    np.testing.assert_array_equal(indices, np.argsort(apart, axis=1)[:, :5])
+    np.testing.assert_allclose(distances, np.sort(apart, axis=1)[:, :5], rtol=1e-12)
+
+
+def test_regional_features_of_some_places_are_those_of_all():
+    rng = np.random.default_rng(5)
+    features = [rng.normal(size=(19, 26, size)).astype(np.float32) for size in (CONTENT, TEXTURE)]
+    model = TextureModel.fit([tuple(each.reshape(-1, each.shape[-1]) for each in features)])
+    np.testing.assert_array_equal(model.regional(features, 2), model.regional(features)[::2, ::2])

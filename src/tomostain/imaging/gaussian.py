@@ -1,6 +1,6 @@
-"""A three-dimensional Gaussian filter on all cores."""
+"""Gaussian filters: of a volume on all cores, and of an image of which some pixels are needed."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from tomostain.io.parallel import in_parallel
 TRUNCATE = 4.0
 """The kernel ends at this multiple of σ."""
 _BLOCK_ROWS = 64
+Float = TypeVar("Float", bound=np.floating[Any])
 
 
 def gaussian_filter_3d(volume: NDArray[Any], sigma: float) -> NDArray[np.float32]:
@@ -45,3 +46,31 @@ def gaussian_filter_3d(volume: NDArray[Any], sigma: float) -> NDArray[np.float32
     in_parallel(along_z, range(0, volume.shape[1], _BLOCK_ROWS))
     in_parallel(in_plane, result)
     return result
+
+
+def gaussian_samples(image: NDArray[Float], sigma: float, step: int, truncate: float = TRUNCATE) -> NDArray[Float]:
+    """Return every `step`-th row and column of a filtered image; beyond its borders, the image is mirrored.
+
+    Parameters
+    ----------
+    image : ndarray, shape (Y, X)
+    sigma : float
+        Standard deviation, pixels.
+    step : int
+    truncate : float
+        The kernel ends at this multiple of `sigma`.
+
+    Returns
+    -------
+    ndarray, shape (ceil(Y / step), ceil(X / step))
+        Of the same type, the same bits as ``scipy.ndimage.gaussian_filter(image, sigma)[::step, ::step]``.
+
+    Examples
+    --------
+    >>> gaussian_samples(np.full((4, 5), 7.0), 1.0, 2).round(3).tolist()
+    [[7.0, 7.0, 7.0], [7.0, 7.0, 7.0]]
+    """
+    # The filter along the rows is applied to those that are returned.
+    rows = ndimage.gaussian_filter1d(image, sigma, 0, truncate=truncate)[::step]
+    filtered: NDArray[Float] = ndimage.gaussian_filter1d(rows, sigma, 1, truncate=truncate)[:, ::step]
+    return filtered

@@ -11,6 +11,8 @@ Float64 = NDArray[np.float64]
 # Neighbours whose distances are averaged, and neighbours over which the density of the reference is smoothed.
 _NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
 _QUERY_PLACES = 4096
+# Places of a leaf of the tree: in many dimensions few leaves can be left out, so larger ones are faster.
+_LEAF_PLACES = 64
 
 
 def whiten(places: NDArray[np.floating], mean: Float32, whitening: Float32) -> Float64:
@@ -22,7 +24,7 @@ def nearest_places(
     places: NDArray[np.floating], reference: Float32, count: int = _NEIGHBOURS
 ) -> tuple[Float64, NDArray[np.intp]]:
     """Return distances and indices of the nearest places of a reference, shape (n, count)."""
-    ranks, tree = list(range(1, min(count, len(reference)) + 1)), cKDTree(reference)
+    ranks, tree = list(range(1, min(count, len(reference)) + 1)), cKDTree(reference, leafsize=_LEAF_PLACES)
     blocks = np.array_split(places, max(1, len(places) // _QUERY_PLACES))
     queries = in_parallel(lambda block: tree.query(block, k=ranks), blocks)
     distances, indices = (np.concatenate(parts) for parts in zip(*queries, strict=True))

@@ -81,7 +81,7 @@ def fit_reference(
 
 def _places(views: Iterable[Features], model: TextureModel) -> Float64:
     """Return the regional features of some views of a slice, on the grid of `GRID_PX`, shape (n, 21)."""
-    return np.concatenate([model.regional(features)[::2, ::2].reshape(-1, DIMENSIONS) for features in views])
+    return np.concatenate([model.regional(features, 2).reshape(-1, DIMENSIONS) for features in views])
 
 
 def _crops(

@@ -129,7 +129,7 @@ class RegionalReference:
     def grid(self, ct: NDArray[Any]) -> Float32:
         """Return the novelty of every eighth pixel of a slice, shape (ceil(Y / 8), ceil(X / 8))."""
         model = TextureModel(self.content, self.expected, self.spread)
-        regional = model.regional(describe(ct, self.limits))[::2, ::2]
+        regional = model.regional(describe(ct, self.limits), GRID_PX // STEP_PX)
         usual = np.interp(min(ct.shape), self.sides, self.usual)
         tissue = ~_air(ct)[::GRID_PX, ::GRID_PX]
         whitened = whiten(regional[tissue], self.mean, self.whitening)

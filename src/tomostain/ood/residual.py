@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from tomostain.imaging.gaussian import gaussian_samples
 from tomostain.io.parallel import in_parallel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE
 
@@ -60,13 +60,15 @@ class TextureModel:
         spread = np.linalg.solve(normal, terms.T @ size / len(terms)).astype(np.float32)
         return cls(statistics, expected, spread)
 
-    def regional(self, features: Features) -> Float64:
+    def regional(self, features: Features, step: int = 1) -> Float64:
         """Return the residuals of the texture, averaged in a window of 48 px, and the content.
 
         Parameters
         ----------
         features : (content, texture)
             Of `tomostain.ood.texture.describe`.
+        step : int
+            Return every `step`-th row and column.
 
         Returns
         -------
@@ -81,8 +83,8 @@ class TextureModel:
 
         in_parallel(fill, range(0, len(content), _BLOCK_ROWS))  # the terms of all places need ten times the memory
         chosen = ((content - self.content[0]) / self.content[1])[..., list(_CHOSEN_CONTENT)]
-        averaged = _average(residual, WINDOW_PX)
-        return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX)], axis=-1)
+        averaged = _average(residual, WINDOW_PX, step)
+        return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX, step)], axis=-1)
 
     def _residual(self, content: Float32, texture: Float32) -> Float64:
         """Return how far the texture of places is from the expected one, in units of its spread, clipped."""
@@ -95,13 +97,13 @@ class TextureModel:
         return residual.clip(-_MAX_RESIDUAL, _MAX_RESIDUAL)
 
 
-def _average(values: NDArray[np.floating], window_px: float) -> Float64:
-    sigma = window_px / STEP_PX
-    averaged = np.empty(values.shape, np.float64)
+def _average(values: NDArray[np.floating], window_px: float, step: int) -> Float64:
+    sigma, (rows, columns, features) = window_px / STEP_PX, values.shape
+    averaged = np.empty((-(-rows // step), -(-columns // step), features), np.float64)
 
     def fill(feature: int) -> None:
         image = values[..., feature].astype(np.float64)
-        averaged[..., feature] = ndimage.gaussian_filter(image, sigma, mode="reflect", truncate=3.0)
+        averaged[..., feature] = gaussian_samples(image, sigma, step, truncate=3.0)
 
     in_parallel(fill, range(values.shape[-1]))
     return averaged

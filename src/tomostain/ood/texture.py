@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.imaging.gaussian import gaussian_samples
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io.parallel import in_parallel
 from tomostain.ood.grey_limits import GREY_LIMITS
@@ -81,9 +82,9 @@ def _stack(features: list[Float32]) -> Float32:
     return np.stack(features, axis=-1).astype(np.float32, copy=False)
 
 
-def _blur(image: Float32, sigma: float) -> Float32:
-    blurred: Float32 = ndimage.gaussian_filter(image, sigma, truncate=_TRUNCATE)
-    return blurred
+def _blur(image: Float32, sigma: float, step: int = 1) -> Float32:
+    """Return every `step`-th pixel of an image after a Gaussian filter."""
+    return gaussian_samples(image, sigma, step, _TRUNCATE)
 
 
 def _pool(image: Float32, step: int, pool_px: float = _POOL_PX) -> Float32:
@@ -101,7 +102,7 @@ def _pool(image: Float32, step: int, pool_px: float = _POOL_PX) -> Float32:
     # Half a step of the coarse grid first, so that little is lost when sampling; the rest is inexpensive there.
     first_px = 0.0 if step == 1 else 2.0
     if first_px:
-        image = _blur(image, first_px * step / STEP_PX)[::step, ::step]
+        image = _blur(image, first_px * step / STEP_PX, step)
     return _blur(image, float(np.sqrt(pool_px**2 - first_px**2)) / STEP_PX)
 
 
