@@ -99,7 +99,7 @@ def work(
                 continue
             if time.time() - part_began > limits[name]:
                 journal.write(event="started", part=name, item=item.name)
-                _fail(journal, name, item, f"not measured: the part's {limits[name]:.0f} s are over")
+                _fail(journal, name, item, f"the part's {limits[name]:.0f} s are over")
                 continue
             journal.write(event="started", part=name, item=item.name)
             _measure(name, item, size, journal)
