@@ -4,6 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from tests.support.training import toy_pair, toy_recipe
 from tomostain.dataset.loaded import LoadedDataset
@@ -78,3 +80,45 @@ def test_only_pairs_with_solid_pixels_have_solid_grey_values(tmp_path):
     spec = load_model(run / "model").spec
     assert len(spec.greys) == 1
     assert spec.greys[0][-1] == 30000
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("step,validation_l1\n1,0.5\nthree,0.5\n", 3),
+        ("step,validation_l1\n3,half\n", 2),
+        ("epoch,validation_l1\n1,0.5\n", 2),
+    ],
+)
+def test_a_damaged_table_of_metrics_is_named_with_its_line(run, tmp_path, table, line):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "metrics.csv").write_text(table)
+    with pytest.raises(InputError, match=rf"metrics.csv, line {line}: the step or a validation is not a number"):
+        export_model(copy, tmp_path / "model", dataset=FOLDS)
+
+
+@pytest.mark.parametrize("change", [{"recipe": None}, {"recipe": 3}, {"dataset": ...}, {"fold": ...}])
+def test_a_description_without_a_key_is_named(run, tmp_path, change):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    values = yaml.safe_load((copy / "run.yaml").read_text()) | change
+    (copy / "run.yaml").write_text(yaml.safe_dump({k: v for k, v in values.items() if v is not ...}))
+    with pytest.raises(InputError, match=r"run.yaml: has no recipe, dataset or fold; restore it"):
+        export_model(copy, tmp_path / "model", dataset=FOLDS)
+    if "recipe" in change:
+        with pytest.raises(InputError, match="the run began with another recipe"):
+            train_model(FOLDS, copy, recipe=toy_recipe(), max_steps=5, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networks": {"g_xy": {}}}, "last: has no weights of 'g_yx', which the recipe 'toy' trains"),
+        ({"networks": [1]}, "last: not a checkpoint of tomostain"),
+        ({"step": "four"}, "last: not a checkpoint of tomostain"),
+    ],
+)
+def test_a_checkpoint_without_the_generators_is_named(run, tmp_path, change, message):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    torch.save(read_checkpoint(run / "last") | change, copy / "last")
+    with pytest.raises(InputError, match=message):
+        export_model(copy, tmp_path / "model", dataset=FOLDS)

@@ -22,7 +22,7 @@ from tomostain.paths import StrPath
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.logbook import METRICS
 from tomostain.train.recipe import Recipe
-from tomostain.train.run_folder import DESCRIPTION, REJECTED, recorded_initial_model
+from tomostain.train.run_folder import DESCRIPTION, REJECTED, recorded_initial_model, recorded_options
 from tomostain.train.sample_image import sample_image
 from tomostain.train.terms import RENAMED
 
@@ -92,9 +92,9 @@ def export_model(
         is not given.
     """
     run = Path(run)
-    description = read_yaml(run / DESCRIPTION)
+    description = _read_description(run)
     recipe = Recipe.from_dict(description["recipe"], source=str(run / DESCRIPTION))
-    values = read_checkpoint(_checkpoint(run, which))
+    values = _read_weights(_checkpoint(run, which), recipe)
     source = description["dataset"] if dataset is None else dataset
     if source is None:
         raise InputError(f"{run}: the run was trained on arrays; give `dataset`", parameter="dataset")
@@ -141,6 +141,39 @@ def export_model(
     return Path(out)
 
 
+def _read_description(run: Path) -> dict[str, Any]:
+    """Return the description of a run.
+
+    Raises
+    ------
+    InputError
+        If a key is missing or has a value of another type.
+    """
+    description = read_yaml(run / DESCRIPTION)
+    if not isinstance(description.get("recipe"), dict) or not {"dataset", "fold"} <= description.keys():
+        raise InputError(f"{run / DESCRIPTION}: has no recipe, dataset or fold; restore it, or train in a new folder")
+    return {**description, **recorded_options(run)}
+
+
+def _read_weights(path: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If it is missing or broken, or has no step or not the weights of the generators.
+    """
+    values = read_checkpoint(path)
+    networks = values["networks"]
+    needed = ["average" if recipe.average else "g_xy", *(["g_yx"] if recipe.needs_reverse else [])]
+    if not isinstance(networks, dict) or not isinstance(values.get("step"), int):
+        raise InputError(f"{path}: not a checkpoint of tomostain")
+    absent = [name for name in needed if name not in networks]
+    if absent:
+        raise InputError(f"{path}: has no weights of '{absent[0]}', which the recipe '{recipe.name}' trains")
+    return values
+
+
 def _training_record(
     run: Path, data: Dataset, description: Mapping[str, Any], validation_step: int | None
 ) -> TrainingRecord:
@@ -170,14 +203,27 @@ def _digest(data: Dataset, ids: Sequence[str]) -> str:
 
 
 def _validated(run: Path, step: int) -> tuple[int | None, dict[str, float]]:
-    """Return the step and the values of the last validation up to a step, by the names in ``metrics.csv``."""
+    """Return the step and the values of the last validation up to a step, by the names in ``metrics.csv``.
+
+    Raises
+    ------
+    InputError
+        If one of them is not a number.
+    """
     if not (run / METRICS).is_file():
         return None, {}
-    rows = [row for row in read_csv(run / METRICS).rows if int(row["step"]) <= step]
-    for row in reversed(rows):
-        values = {name: float(row[name]) for name in row if name.startswith(_VALIDATION) and row[name]}
-        if values:
-            return int(row["step"]), values
+    table = read_csv(run / METRICS)
+    for line, row in zip(reversed(table.lines), reversed(table.rows), strict=True):
+        try:
+            at_step = int(row["step"])
+            values = {name: float(row[name]) for name in row if name.startswith(_VALIDATION) and row[name]}
+        except (KeyError, ValueError):
+            raise InputError(
+                f"{run / METRICS}, line {line}: the step or a validation is not a number; restore the file, or remove "
+                "it to write the model without its validation"
+            ) from None
+        if values and at_step <= step:
+            return at_step, values
     return None, {}
 
 

@@ -282,7 +282,10 @@ def _deciding(value: object) -> object:
 
 def began_without_kernels(run: Path) -> bool:
     """Return whether an existing run is from before the recipes' key `kernels`. It has plain kernels."""
-    return (run / LAST).is_file() and "kernels" not in read_yaml(run / DESCRIPTION).get("recipe", {})
+    if not (run / LAST).is_file():
+        return False
+    recipe = read_yaml(run / DESCRIPTION).get("recipe")
+    return not isinstance(recipe, dict) or "kernels" not in recipe
 
 
 def _write_description(run: Path, description: RunDescription, dataset: Path | None) -> None:
