@@ -142,3 +142,36 @@ def test_arrays_of_four_axes_that_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_names_of_no_axis() -> None:
     assert [letter_of(name) for name in ("", "data", "zoo", "detector_y", "3", "matrix")] == [""] * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DIMENSION_LIST", np.array([1, 2, 3])),
+        ("DIMENSION_LABELS", np.array([1, 2, 3])),
+        ("DIMENSION_LABELS", "zyx"),
+        ("DIMENSION_LABELS", np.array([b"z", b"y"])),
+    ],
+)
+def test_damaged_labels_and_scales_of_dimensions_are_refused(tmp_path, name, value):
+    with h5py.File(tmp_path / "v.h5", "w") as file:  # the HDF5 library ends the process for these
+        file["data"] = np.zeros((5, 6, 7), np.uint16)
+        file["data"].attrs[name] = value
+    with pytest.raises(InputError, match=f"its attribute {name} is damaged; correct or remove it"):
+        open_volume(tmp_path / "v.h5", voxel_um=5)
+
+
+def test_labels_of_fixed_length_state_the_order(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file["data"] = np.zeros((5, 6, 7), np.uint16)
+        file["data"].attrs["DIMENSION_LABELS"] = np.array([b"x", b"y", b"z"])
+    assert open_volume(tmp_path / "v.h5", voxel_um=5).shape == (7, 6, 5)
+
+
+def test_indices_that_contradict_the_axes_of_a_group_are_refused(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        group = file.create_group("entry")
+        group["data"] = np.zeros((5, 6, 7), np.uint16)
+        group.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": ["x", "y", "z"], "x_indices": [2]})
+    with pytest.raises(InputError, match="axes names x as axis 0, but x_indices states 2"):
+        open_volume(tmp_path / "v.h5", voxel_um=5)

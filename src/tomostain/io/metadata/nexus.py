@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
+from tomostain.io.metadata.dimensions import dimension_labels, dimension_scales, scale_name
 from tomostain.io.metadata.hdf5_tree import Hdf5Tree
 from tomostain.io.metadata.imaris import imaris_geometry, imaris_shape
 from tomostain.io.metadata.nexus_groups import data_groups, signal_of, text_of, value_at
@@ -110,7 +111,7 @@ def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
     sizes = _sizes(tree, dataset, order, groups, places)
     spacing = next(iter(sizes.values()), _SILENT)
     fields = [tree.member(group, name) for group in groups for name, _ in places or ()]
-    scales = [next(iter(dataset.dims[axis].values()), None) for axis in order]
+    scales = [next(iter(dimension_scales(dataset)[axis]), None) for axis in order]
     placement = placement_along([*fields, *scales], [dataset.shape[axis] for axis in order])
     return Layout(order, spacing, _conflict(sizes), _unknown_unit(tree, dataset, groups, places), placement)
 
@@ -144,7 +145,7 @@ def _conflict(sizes: Mapping[str, Spacing]) -> str:
 
 def _unknown_unit(tree: Hdf5Tree, dataset: "h5py.Dataset", groups: "list[h5py.Group]", places: Places | None) -> str:
     """Return a unit of the positions along the axes that is not known."""
-    scales = [scale for dimension in dataset.dims for scale in dimension.values()]
+    scales = [scale for scales in dimension_scales(dataset) for scale in scales]
     fields = [tree.member(group, name) for group in groups for name, _ in places or ()]
     holders = [holder for holder in (*scales, *fields) if hasattr(holder, "attrs")]
     return unknown_unit(*(text_of(holder.attrs["units"]) for holder in holders if "units" in holder.attrs))
@@ -199,12 +200,8 @@ def _check_count(attribute: str, names: list[str], dataset: "h5py.Dataset") -> N
 
 def _labels(dataset: "h5py.Dataset") -> list[str]:
     """Return the label of each dimension or, where it has none, the name of its scale."""
-    names = []
-    for dimension in dataset.dims:
-        label = text_of(dimension.label)
-        scales = [key or (scale.name or "").rpartition("/")[2] for key, scale in dimension.items()]
-        names.append(label or next(iter(scales), ""))
-    return names
+    labelled = zip(dimension_labels(dataset), dimension_scales(dataset), strict=True)
+    return [label or next(map(scale_name, scales), "") for label, scales in labelled]
 
 
 def _attribute_names(holder: "h5py.Group | h5py.Dataset", dataset: "h5py.Dataset") -> list[str]:
@@ -229,7 +226,7 @@ def _attribute_names(holder: "h5py.Group | h5py.Dataset", dataset: "h5py.Dataset
 
 def _scale_um(dataset: "h5py.Dataset", axis: int) -> float | None:
     """Return the step of the scale of a dimension, µm."""
-    steps = (step_um(scale, dataset.shape[axis]) for scale in dataset.dims[axis].values())
+    steps = (step_um(scale, dataset.shape[axis]) for scale in dimension_scales(dataset)[axis])
     return next((step for step in steps if step is not None), None)
 
 
@@ -255,10 +252,22 @@ def _axis_places(tree: Hdf5Tree, group: "h5py.Group", dataset: "h5py.Dataset") -
             if [sizes.get(key) for key in names] == [(size,) for size in dataset.shape]:
                 named = {key: place for place, key in enumerate(names)}
                 break
+    _check_indices(group, named)
     axes = {letter: (key, place) for key, place in named.items() if (letter := letter_of(key))}
     axes = {letter: (key, place) for letter, (key, place) in axes.items() if 0 <= place < dataset.ndim}
     is_complete = set(axes) == set("zyx") and len({place for _, place in axes.values()}) == 3
     return [axes[letter] for letter in "zyx"] if is_complete else None
+
+
+def _check_indices(group: "h5py.Group", places: Mapping[str, int]) -> None:
+    """Raise if ``<axis>_indices`` of a group of class NXdata states another axis than its position in ``axes``."""
+    for name, place in places.items():
+        stated = np.ravel(group.attrs.get(f"{name}_indices", place))
+        if stated.dtype.kind in "iu" and stated.size == 1 and stated[0] != place:
+            raise AxesError(
+                f"axes names {name[:40]} as axis {place}, but {name[:40]}_indices states {stated[0]}; correct one of "
+                "them"
+            )
 
 
 def _is_httomo(tree: Hdf5Tree, dataset: "h5py.Dataset") -> bool:
