@@ -234,14 +234,19 @@ class Harness:
 
         # Before the fork: a stop during these imports would say nothing about the command.
         import tomostain.train.loop
+        from tomostain.cli.interruption import end_by_signals
         from tomostain.cli.main import run
+        from tomostain.interrupts import end_at_signals
 
         def command() -> int:
             tempfile.tempdir = str(folder / "tmp")
             os.environ["TMPDIR"] = str(folder / "tmp")
             if self.stage.clock_s is not None:
                 tomostain.train.loop.CHECKPOINT_EVERY_S = self.stage.clock_s
-            return run(["--quiet", *words])
+            end_at_signals()  # as the program does
+            code = run(["--quiet", *words])
+            end_by_signals()
+            return code
 
         return run_function(command, folder, **{"limits": LIMITS} | options)  # type: ignore[arg-type]
 
@@ -347,9 +352,9 @@ def signalled(harness: Harness, trial: Trial, moment: float) -> None:
         outcome = harness.run(kill_after=moment * part, kill_signal=number)
         trial.code, trial.message = outcome.code, (outcome.lines or [""])[-1][:200]
         trial.stops += outcome.code != 0 and TOO_EARLY not in outcome.err
-        if trial.how != "kill" and outcome.code not in (0, 130, -number):
+        if trial.how != "kill" and outcome.code not in (0, 130, 128 + number, -number):
             trial.faults.append(f"exit code {outcome.code}")
-        if trial.how != "kill" and outcome.code == 130 and not one_line(outcome):
+        if trial.how != "kill" and outcome.code in (130, 128 + number) and not one_line(outcome):
             trial.faults.append("more than one line")
         if trial.how == "term" and outcome.code == -number:
             trial.message = "ended by the signal"
