@@ -15,6 +15,7 @@ import argparse
 import csv
 import datetime
 import hashlib
+import multiprocessing.util
 import os
 import platform
 import shutil
@@ -246,6 +247,7 @@ class Harness:
             end_at_signals()  # as the program does
             code = run(["--quiet", *words])
             end_by_signals()
+            multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # a fork ends without it
             return code
 
         return run_function(command, folder, **{"limits": LIMITS} | options)  # type: ignore[arg-type]
