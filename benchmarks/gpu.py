@@ -59,16 +59,16 @@ PARTS: dict[str, Part] = {
 }
 # Seconds; together at most TOTAL_S. An item that is under way at the limit has GRACE_S to end.
 LIMITS = {
-    "sampler": 8.0,
+    "sampler": 5.0,
     "volume": 40.0,
-    "training": 70.0,
-    "staining": 25.0,
-    "registration": 15.0,
+    "training": 65.0,
+    "staining": 20.0,
+    "registration": 30.0,
     "deviation": 20.0,
     "peer": 20.0,
     "tests": 60.0,
     "kernels": 20.0,
-    "layers": 12.0,
+    "layers": 10.0,
     "plain": 10.0,
 }
 GRACE_S = 30.0
@@ -187,7 +187,9 @@ def _record_end(run: Run, reason: str) -> None:
 
 def overdue(events: Sequence[dict[str, object]]) -> str:
     """Return why the item under way must be stopped; empty if it may continue."""
-    last = next((event for event in reversed(events) if event["event"] in ("started", "ended", "part ended")), None)
+    # An item that was stopped has an error and no end: the next process must not be stopped for it.
+    kinds = ("started", "ended", "error", "part ended")
+    last = next((event for event in reversed(events) if event["event"] in kinds), None)
     if last is None or last["event"] != "started":
         return ""
     part = str(last["part"])

@@ -208,6 +208,16 @@ def test_an_item_under_way_too_long_is_stopped():
     assert gpu.overdue([started | {"time": 0}, {"event": "ended", "part": "sampler", "item": "sampler"}]) == ""
 
 
+def test_the_process_after_a_stopped_item_may_continue(tmp_path):
+    journal = Journal(tmp_path / "gpu.jsonl")
+    journal.write(event="started", part="sampler", item="sampler")
+    events = [event | {"time": 0} for event in journal.read()]
+    assert gpu.overdue(events)
+    run = gpu.Run(tmp_path, ["sampler", "layers"], TOY, 300.0, "", None)
+    gpu._record_end(run, "stopped")
+    assert gpu.overdue([*events, *journal.read()[1:]]) == ""
+
+
 @pytest.mark.parametrize("name", CARD.recipes)
 def test_a_card_measures_the_recipe_itself(name):
     recipe = recipe_of(name, CARD, 4)
