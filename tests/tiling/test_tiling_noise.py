@@ -8,9 +8,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.operators import count_operators
 from tomostain.errors import InputError
-from tomostain.tiling.noise import FIRST_SLICE, NoiseSpec, SlicePosition, position_noise, slice_noise, with_noise
+from tomostain.tiling import noise_tensor
+from tomostain.tiling.noise import (
+    FIRST_SLICE,
+    NoiseSpec,
+    SlicePosition,
+    add_noise_channels,
+    noise_on_device,
+    position_noise,
+    slice_noise,
+    with_noise,
+)
 
+META = torch.device("meta")  # without values: nothing can wait for one
 LENGTHS = st.sampled_from([2.0, 2.5, 4.0, 6.0])
 
 
@@ -72,6 +84,41 @@ def test_torch_gives_the_same_bits_as_numpy(origin, correlation_px, seed):
     tensor = position_noise(origin, (3, 17, 21), device="cpu", **about)
     assert tensor.dtype == torch.float32
     np.testing.assert_array_equal(tensor.numpy(), position_noise(origin, (3, 17, 21), **about))
+
+
+POSITIONS = {
+    "consecutive": [SlicePosition((-7, 10**8, 3), 1, seed=2**32 - 1).moved(number) for number in range(3)],
+    "apart": [SlicePosition((number, -(10**number), 7 * number), 0, seed=number) for number in range(4)],
+    "other axes": [SlicePosition((1, 2, 3), axis, seed=5) for axis in (0, 2, 2, 1)],
+}
+
+
+@pytest.mark.parametrize("max_bytes", [2**28, 2**18], ids=["in one piece", "in parts"])
+@pytest.mark.parametrize("name", POSITIONS)
+def test_slices_that_are_computed_together_have_the_bits_of_single_ones(monkeypatch, name, max_bytes):
+    monkeypatch.setattr(noise_tensor, "MAX_BYTES", max_bytes)
+    spec, positions = NoiseSpec(channels=2, correlation_px=5), POSITIONS[name]
+    noise = noise_on_device(spec, positions, 70, 261, torch.device("cpu"))
+    assert noise.dtype == torch.float32
+    np.testing.assert_array_equal(noise.numpy(), [slice_noise(spec, each, 70, 261) for each in positions])
+
+
+def operators_of_slices(side, slices):
+    """Return what adding noise to slices dispatches on a device on which no value can be read."""
+    images = torch.empty(slices, side, side, device=META)
+    positions = [FIRST_SLICE.moved(number) for number in range(slices)]
+    return count_operators(lambda: add_noise_channels(images, NoiseSpec(channels=1), positions))
+
+
+def test_the_operators_for_slices_do_not_depend_on_their_size_and_number():
+    counted = [operators_of_slices(side, slices) for side, slices in ((300, 2), (1024, 2), (1500, 3))]
+    totals = [each.total for each in counted]
+    assert max(totals) - min(totals) <= 2  # a change of shape may copy
+    # 1,361 for each slice of 1024² before.
+    assert max(totals) <= 145
+    assert [each.synchronisations for each in counted] == [0, 0, 0]
+    # One to the device, two change the type.
+    assert [each.operators["aten._to_copy.default"] for each in counted] == [3, 3, 3]
 
 
 @pytest.mark.gpu

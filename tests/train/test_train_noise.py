@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.operators import count_operators
 from tests.support.training import bits, rows, same, stop_at, toy_pair, toy_recipe
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.errors import InputError, InterruptedRunError
@@ -34,6 +35,24 @@ def test_patches_get_noise_at_random_positions():
     origins = torch.randint(2**30, (3, 3), generator=plain_draws).tolist()
     expected = [position_noise(origin, (1, 16, 16), **NOISE)[:, 0] for origin in origins]
     np.testing.assert_array_equal(batch.noise.numpy(), np.stack(expected))
+
+
+def test_the_noise_of_a_batch_takes_few_operators_and_waits_for_nothing():
+    """On the device "meta", which has no values, so that reading one fails."""
+    counts = {}
+    for channels in (0, 2):
+        about = {
+            "patch_px": 16,
+            "batch": 4,
+            "augment": IDENTITY,
+            "device": "meta",
+            "noise": NoiseSpec(channels=channels),
+        }
+        cutting = PatchSampler(PAIRS, **about)
+        counts[channels] = count_operators(lambda cutting=cutting: cutting.draw(torch.Generator().manual_seed(5)))
+    assert counts[2].synchronisations == 0
+    # 396 before, most of them views now.
+    assert counts[2].total - counts[0].total <= 145
 
 
 def test_without_noise_nothing_is_drawn_and_nothing_is_added():

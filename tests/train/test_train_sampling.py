@@ -13,9 +13,9 @@ from tests.support.operators import count_operators
 from tests.support.versions import EARLY_TORCH
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
+from tomostain.host_copy import copy_together, pack, unpack
 from tomostain.imaging.network_range import ct_to_network, histology_to_network
 from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
-from tomostain.train.host_copy import copy_together, pack, unpack
 from tomostain.train.sampling import PatchSampler
 from tomostain.train.transforms import Transforms, draw_transforms
 from tomostain.train.windows import patch_at

@@ -5,6 +5,7 @@ value at a voxel depends only on the coordinates of the voxel in the volume, the
 in every tile, chunk, process and device, it continues from slice to slice, and it can be computed again.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -76,14 +77,49 @@ def slice_noise(
 
     See `position_noise`. On a CPU, NumPy takes half the time of PyTorch.
     """
+    if device is not None and device.type != "cpu":
+        return noise_on_device(spec, [position], rows, columns, device)[0].cpu().numpy()
     shape = [rows, columns]
     shape.insert(position.axis, 1)
-    origin, seed, about = position.origin, position.seed, spec.model_dump()
-    if device is None or device.type == "cpu":
-        noise = position_noise(origin, shape, seed=seed, **about)
-    else:
-        noise = position_noise(origin, shape, seed=seed, device=device, **about).cpu().numpy()
+    noise = position_noise(position.origin, shape, seed=position.seed, **spec.model_dump())
     return noise.reshape(spec.channels, rows, columns)
+
+
+def slices_noise(
+    spec: NoiseSpec, positions: Sequence[SlicePosition], rows: int, columns: int, device: "torch.device"
+) -> "Tensor":
+    """Return the noise of slices of one size on a device, shape (N, channels, rows, columns), float32.
+
+    Each slice has the bits of `slice_noise`. A GPU computes all slices together, and nothing waits for it.
+    """
+    if device.type != "cpu":
+        return noise_on_device(spec, positions, rows, columns, device)
+    import torch
+
+    return torch.from_numpy(np.stack([slice_noise(spec, each, rows, columns) for each in positions]))
+
+
+def noise_on_device(
+    spec: NoiseSpec, positions: Sequence[SlicePosition], rows: int, columns: int, device: "torch.device"
+) -> "Tensor":
+    """Return the noise of `slices_noise`, computed by PyTorch on any device."""
+    import torch
+
+    from tomostain.tiling.noise_tensor import tensor_noise
+
+    first, about = positions[0], spec.model_dump() | {"device": device}
+    shape = [rows, columns]
+    if all(each == first.moved(number) for number, each in enumerate(positions)):
+        shape.insert(first.axis, len(positions))
+        block = tensor_noise([first.origin], shape, [first.seed], **about)[0]
+        return block.movedim(1 + first.axis, 0)
+    parts = []
+    for axis, group in itertools.groupby(positions, key=lambda each: each.axis):
+        members, one = list(group), list(shape)
+        one.insert(axis, 1)
+        noise = tensor_noise([each.origin for each in members], one, [each.seed for each in members], **about)
+        parts.append(noise.squeeze(2 + axis))
+    return torch.cat(parts)
 
 
 def with_noise(
@@ -135,18 +171,5 @@ def add_noise_channels(images: "Tensor", spec: NoiseSpec | None, positions: Sequ
     import torch
 
     rows, columns = images.shape[-2:]
-    noise = torch.stack([_noise_tensor(spec, each, rows, columns, images.device) for each in positions])
+    noise = slices_noise(spec, positions, rows, columns, images.device)
     return torch.cat([images.reshape(len(images), -1, rows, columns), noise], dim=1)
-
-
-def _noise_tensor(
-    spec: NoiseSpec, position: SlicePosition, rows: int, columns: int, device: "torch.device"
-) -> "Tensor":
-    import torch
-
-    if device.type == "cpu":
-        return torch.from_numpy(slice_noise(spec, position, rows, columns))
-    shape = [rows, columns]
-    shape.insert(position.axis, 1)
-    noise = position_noise(position.origin, shape, seed=position.seed, device=device, **spec.model_dump())
-    return noise.reshape(spec.channels, rows, columns)

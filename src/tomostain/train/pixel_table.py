@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tomostain.train.host_copy import copy_together
+from tomostain.host_copy import copy_together
 
 Compact = tuple[Tensor, Tensor, Tensor]
 """µCT int16 (S, Y, X), histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""

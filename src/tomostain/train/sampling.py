@@ -21,12 +21,12 @@ from torch.nn import functional
 from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed, renamed_method
 from tomostain.errors import InputError
+from tomostain.host_copy import copy_together
 from tomostain.imaging.network_range import histology_to_network
 from tomostain.integers import to_integers
 from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW
-from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
+from tomostain.tiling.noise import NoiseSpec, SlicePosition, slices_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
-from tomostain.train.host_copy import copy_together
 from tomostain.train.pixel_table import Compact, PixelTable
 from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import (
@@ -190,8 +190,7 @@ class PatchSampler:
         """Return the noise (B, N, P, P) at random positions."""
         origins = torch.randint(_NOISE_EXTENT, (self.batch, 3), generator=generator).tolist()
         positions = [SlicePosition(tuple(origin)) for origin in origins]
-        patches = [slice_noise(self.noise, each, self.patch_px, self.patch_px, self.device) for each in positions]
-        return copy_together(self.device, np.stack(patches))[0]
+        return slices_noise(self.noise, positions, self.patch_px, self.patch_px, self.device)
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes, without random draws."""

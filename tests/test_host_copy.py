@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomostain.train.host_copy import copy_together, pack, unpack
+from tomostain.host_copy import copy_together, pack, unpack
 
 ARRAYS = [
     np.arange(6, dtype=np.int64).reshape(2, 3),
