@@ -44,8 +44,8 @@ TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
         "imaging/network_range.py": ("imaging/test_imaging_network_range.py",),
     },
     "tiles": {
-        "tiling/grid.py": ("stain/test_stain_slices.py", "tiling/test_tiling_exact.py"),
-        "tiling/blend.py": ("stain/test_stain_slices.py",),
+        "tiling/grid.py": ("stain/test_stain_slices.py", "tiling/test_tiling_exact.py", "tiling/test_tiling_blend.py"),
+        "tiling/blend.py": ("stain/test_stain_slices.py", "tiling/test_tiling_blend.py"),
         "tiling/exact.py": ("tiling/test_tiling_exact.py",),
         "tiling/slice_context.py": ("tiling/test_tiling_slice_context.py",),
     },
