@@ -1,12 +1,16 @@
 """Residual registration of the histology: it recovers a known affine map, and changes nothing if it finds none."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tomostain.train.residual_registration import Bounds, align, apply_affine, displacement, misfit
+from tests.support.operators import count_operators
+from tests.support.versions import EARLY_TORCH
+from tomostain.train import residual_registration
+from tomostain.train.residual_registration import Bounds, _best_shift, align, apply_affine, displacement, misfit
 
 NOWHERE = torch.zeros(2, 3)
 
@@ -84,3 +88,44 @@ def test_a_displacement_is_an_affine_map_about_the_centre():
 def test_an_image_that_is_too_small_to_be_registered_stays():
     image, start = torch.rand(3, 12, 40, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3)
     assert align(image.roll(1, -1), image, torch.ones(1, 12, 40), start) is start
+
+
+def one_by_one(drawn, real, mask, place, reach):
+    """Return what `_best_shift` returns, by its definition: the first shift with the lowest misfit."""
+    shifts = [(row, column) for row in range(-reach, reach + 1) for column in range(-reach, reach + 1)]
+    places = [place + torch.tensor([[0.0, 0.0, row], [0.0, 0.0, column]]) for row, column in shifts]
+    errors = [misfit(drawn, real, mask, each) for each in places]
+    return places[int(np.argmin(errors))]
+
+
+@pytest.mark.parametrize("at_once", [1, 5 * 40 * 52, 2**22])
+@pytest.mark.parametrize("covered", [True, False])
+def test_shifts_in_chunks_of_any_size_find_the_best_one(monkeypatch, at_once, covered):
+    monkeypatch.setattr(residual_registration, "_PIXELS_AT_ONCE", (at_once, at_once))
+    drawn = picture(4, (40, 52))
+    real, mask = torch.roll(drawn, (2, -1), (1, 2)) + 0.3, torch.full((1, 40, 52), float(covered))
+    place = torch.tensor([[0.003, 0.0, 0.4], [-0.002, 0.001, -0.3]])
+    best = _best_shift(drawn, real, mask, place, 3)
+    assert torch.equal(best, one_by_one(drawn, real, mask, place, 3))
+    if covered:
+        assert (best - place)[:, 2].tolist() == pytest.approx([2, -1])
+    assert torch.equal(_best_shift(drawn * torch.nan, real, mask, place, 3), place)
+
+
+@pytest.mark.skipif(EARLY_TORCH, reason="an early version of torch dispatches more operators")
+def test_shifts_are_compared_together_without_waiting():
+    """On the device "meta", which has no values, so that reading one fails."""
+    images = [torch.empty(channels, 250, 250, device="meta") for channels in (3, 3, 1)]
+    counted = count_operators(lambda: _best_shift(*images, NOWHERE.to("meta"), 3))
+    assert counted.synchronisations == 0
+    assert counted.total <= 110  # 5,341 before
+
+
+@pytest.mark.skipif(EARLY_TORCH, reason="an early version of torch dispatches more operators")
+def test_a_registration_takes_a_third_of_the_operators_and_a_fifth_of_the_waits(monkeypatch):
+    monkeypatch.setattr(residual_registration, "_PIXELS_AT_ONCE", (2**22, 2**22))  # as on a GPU
+    drawn = picture(0, (512, 512))
+    real, mask = torch.roll(drawn, (3, -2), (1, 2)), torch.ones(1, 512, 512)
+    counted = count_operators(lambda: align(drawn, real, mask, NOWHERE))
+    assert counted.total <= 7334 / 3
+    assert counted.synchronisations <= 61 / 5 + 12  # at most one for each step of 24

@@ -19,6 +19,8 @@ _FACTORS = (16, 8, 4, 2, 1)
 # The affine is found to a small part of a pixel, so that large images need not be used at full resolution.
 _MAX_PIXELS, _MIN_SIDE = 2**20, 16
 _STEPS = 8
+# Pixels of shifted images that are compared at once on a GPU and on a CPU, whose cache holds few.
+_PIXELS_AT_ONCE = (2**22, 2**18)
 _CONVERGED_PX = 0.02
 # Suppresses a rotation or strain that the data do not determine: this part of each curvature is added to it.
 _RIDGE = 1e-3
@@ -97,8 +99,13 @@ def align(generated: Tensor, real: Tensor, mask: Tensor, start: Tensor, bounds: 
 
 def misfit(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor) -> float:
     """Return the mean squared difference inside the moved mask, without the difference of the means."""
-    difference, weight = _difference(generated, real, mask, affine)
-    return float((weight * difference.square()).sum() / (weight.sum() * len(generated)).clamp(min=1.0))
+    return float(_misfits(generated, torch.cat([real, mask]), affine[None]))
+
+
+def _misfits(generated: Tensor, picture: Tensor, affines: Tensor) -> Tensor:
+    """Return the misfit of each of N affines (N, 2, 3), without waiting for the device."""
+    difference, weight, _ = _differences(generated, picture, affines)
+    return (weight * difference.square()).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * len(generated)).clamp(min=1.0)
 
 
 def _pyramid(generated: Tensor, real: Tensor, mask: Tensor) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor], float]]:
@@ -111,29 +118,48 @@ def _pyramid(generated: Tensor, real: Tensor, mask: Tensor) -> Iterator[tuple[tu
 
 
 def _best_shift(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor, reach: int) -> Tensor:
-    """Return the affine with the best shift by whole pixels added."""
-    best, minimum = affine, float("inf")
-    for row in range(-reach, reach + 1):
-        for column in range(-reach, reach + 1):
-            shifted = affine + torch.tensor([[0.0, 0.0, row], [0.0, 0.0, column]], device=affine.device)
-            error = misfit(generated, real, mask, shifted)
-            if error < minimum:
-                best, minimum = shifted, error
-    return best
+    """Return the affine with the best shift by whole pixels added, the first of equally good ones."""
+    shifts = torch.cartesian_prod(*[torch.arange(-reach, reach + 1, device=affine.device)] * 2).reshape(-1, 2)
+    affines = affine + functional.pad(shifts[..., None].to(affine), (2, 0))
+    picture = torch.cat([real, mask])
+    at_once = max(1, _PIXELS_AT_ONCE[generated.device.type == "cpu"] // picture[0].numel())
+    errors = torch.cat([_misfits(generated, picture, part) for part in affines.split(at_once)])
+    # What is not finite is never the best.
+    errors = torch.where(errors.isfinite(), errors, torch.inf)
+    best = errors.argmin()
+    return torch.where(errors.index_select(0, best[None]).isfinite(), affines.index_select(0, best[None])[0], affine)
 
 
-def _difference(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the moved real image minus the generated one, without the difference of means; and the weights."""
-    weight = (apply_affine(mask, affine) > 1 - 1e-4).to(mask)
-    difference = apply_affine(real, affine) - generated
-    mean = (weight * difference).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp(min=1.0)
-    return difference - mean, weight
+def _differences(generated: Tensor, picture: Tensor, affines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return differences, weights and the moved real image for N affines.
+
+    Parameters
+    ----------
+    generated : Tensor (C, Y, X)
+    picture : Tensor (C + 1, Y, X)
+        The real image, and its mask as the last channel.
+    affines : Tensor (N, 2, 3)
+
+    Returns
+    -------
+    difference : Tensor (N, C, Y, X)
+        The moved real image minus the generated one, without the difference of means.
+    weight : Tensor (N, 1, Y, X)
+        1 inside the moved mask.
+    moved : Tensor (N, C, Y, X)
+    """
+    shape = (picture.shape[1], picture.shape[2])
+    fields = torch.einsum("nij,jrc->nirc", affines, _monomials(shape, affines))
+    moved = warp_batch(picture.expand(len(affines), -1, -1, -1), fields)
+    image, weight = moved[:, :-1], (moved[:, -1:] > 1 - 1e-4).to(picture)
+    difference = image - generated
+    mean = (weight * difference).sum(dim=(2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp(min=1.0)
+    return difference - mean, weight, image
 
 
 def _gauss_newton(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor) -> Tensor:
     """Return the Gauss-Newton step of the affine for the squared difference (Lucas & Kanade 1981)."""
-    difference, weight = _difference(generated, real, mask, affine)
-    image = apply_affine(real, affine)
+    difference, weight, image = (part[0] for part in _differences(generated, torch.cat([real, mask]), affine[None]))
     slope = torch.stack(torch.gradient(image, dim=(1, 2)))  # (2, C, Y, X)
     monomials = _monomials((generated.shape[1], generated.shape[2]), affine)
     # d(difference)/d(affine[i, j]) = slope[i] · monomial[j]
