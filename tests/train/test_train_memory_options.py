@@ -1,6 +1,7 @@
 """The memory options of a step: batch in parts, recomputed activations, compiled networks. Results do not change."""
 
 import copy
+import os
 import shutil
 
 import pytest
@@ -169,6 +170,40 @@ def test_a_compiled_discriminator_takes_the_plain_ones_step():
 def test_a_compiled_discriminator_still_returns_its_features(dataset):
     trainer = Trainer(toy_recipe(compile=True), load_dataset(dataset), 0, 0, "cpu")
     assert trainer.state.networks.d_y.features.__name__ == "features"
+
+
+@pytest.fixture
+def user(monkeypatch, tmp_path):
+    """A user with an own cache folder who has set no folder for compiled networks; return the cache folder."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "restored after the test")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tomostain.train.initialise.check_compiler", lambda *_: None)
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("value", [True, "cuda-graphs"])
+def test_compiled_networks_are_stored_in_the_cache_folder_of_the_user(dataset, user, value):
+    from torch._inductor.codecache import cache_dir
+
+    Trainer(toy_recipe(terms={"l1": 1}, in_channels=1, compile=value), load_dataset(dataset), 0, 0, "cpu")
+    assert cache_dir() == str(user / "tomostain" / "torchinductor")
+    assert (user / "tomostain" / "torchinductor").is_dir()
+
+
+def test_a_folder_for_compiled_networks_that_the_user_has_set_stays(dataset, user, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "own"))
+    Trainer(toy_recipe(terms={"l1": 1}, in_channels=1, compile=True), load_dataset(dataset), 0, 0, "cpu")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "own")
+    assert not user.exists()
+
+
+def test_nothing_is_stored_without_compiling_or_in_a_folder_that_cannot_be_written(dataset, user, monkeypatch):
+    Trainer(toy_recipe(terms={"l1": 1}, in_channels=1, compile=False), load_dataset(dataset), 0, 0, "cpu")
+    assert not user.exists()
+    user.write_text("a file where the folder should be")
+    switches.keep_compiled_networks()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
 @pytest.mark.parametrize(("graphs", "value"), [(False, "true"), (True, "cuda-graphs")])

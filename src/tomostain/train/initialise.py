@@ -13,7 +13,14 @@ from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State
 from tomostain.train.determinism import RandomState
 from tomostain.train.distributed import DistributedContext
-from tomostain.train.memory_options import check_compiler, check_step_graph, compiled, keep_gradients, recomputing
+from tomostain.train.memory_options import (
+    check_compiler,
+    check_step_graph,
+    compiled,
+    keep_compiled_networks,
+    keep_gradients,
+    recomputing,
+)
 from tomostain.train.optimisers import adam
 from tomostain.train.recipe import Recipe
 from tomostain.train.step import Networks
@@ -51,6 +58,7 @@ def build_state(recipe: Recipe, seed: int, random: RandomState, fabric: "Fabric"
     """
     if recipe.compiles:
         check_compiler(recipe.cuda_graphs, fabric.device, context.size)
+        keep_compiled_networks()
     if recipe.step_graph:
         check_step_graph(fabric.device, context.size, recomputes=recipe.checkpoint_activations)
     build = _Builder(recipe, torch.Generator().manual_seed(seed), fabric, context)

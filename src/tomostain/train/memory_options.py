@@ -14,9 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from tomostain.errors import InputError
 from tomostain.networks import Discriminator
+from tomostain.paths import cache_folder
 
 N = TypeVar("N", bound=nn.Module)
 
+_COMPILED_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 # Number of layers that are recomputed at once: about two convolutions with their normalisations and activations.
 _LAYERS = 8
 
@@ -90,6 +92,23 @@ def check_compiler(graphs: bool, device: torch.device, processes: int = 1) -> No
     if missing:
         value = "cuda-graphs" if graphs else "true"
         raise InputError(f"compile: {value}: torch.compile needs {missing}; install it, or set compile: false")
+
+
+def keep_compiled_networks() -> None:
+    """Let torch store compiled networks in the user's cache folder, so that later trainings find them.
+
+    A ``TORCHINDUCTOR_CACHE_DIR`` in the environment stays as it is. Where the cache folder cannot be written, torch
+    stores them in a temporary folder, as it does by default.
+    """
+    if _COMPILED_FOLDER in os.environ:
+        return
+    try:
+        folder = cache_folder() / "torchinductor"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
+        return
+    if os.access(folder, os.W_OK):
+        os.environ[_COMPILED_FOLDER] = str(folder)
 
 
 def check_step_graph(device: torch.device, processes: int = 1, *, recomputes: bool = False) -> None:

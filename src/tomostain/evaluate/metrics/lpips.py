@@ -6,7 +6,6 @@ features of AlexNet are shipped too. SqueezeNet 1.1, which the paper used, is a 
 two networks are not comparable, so every table names its network.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -30,7 +29,7 @@ from tomostain.networks.perceptual import (
     alexnet_features,
     load_weights,
 )
-from tomostain.paths import StrPath
+from tomostain.paths import StrPath, cache_folder
 
 SQUEEZE_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 SQUEEZE_SHA256 = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
@@ -229,7 +228,7 @@ def load_squeezenet(
     InputError
         If the file is missing, cannot be fetched, or is not the pinned one.
     """
-    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostain"
+    cache = cache or cache_folder()
     weights = Path(path) if path is not None else cache / SQUEEZE_URL.rsplit("/", 1)[1]
     if path is None and fetch and not weights.is_file():
         _download(SQUEEZE_URL, weights)
