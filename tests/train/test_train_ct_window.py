@@ -25,7 +25,7 @@ from tomostain.train.transforms import Transforms
 from tomostain.train.windows import patch_at
 
 WIDE = (0, 60_000)
-OURS = {"tomostain", "tomostain-cpu"}
+OURS = {"tomostain", "tomostain-cpu", "tomostain-spread", "tomostain-spread-cpu"}
 
 
 def bright_pair(name="a", number=0):
