@@ -18,6 +18,8 @@ from tomostain.io import open_slide
 from tomostain.io.image_choice import Candidate, choose_image, is_level
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import read_image, read_mask, read_rgb
+from tomostain.io.tiff import opened_tiff
+from tomostain.io.tiff_images import main_image
 
 imagecodecs = pytest.importorskip("imagecodecs")
 
@@ -28,6 +30,7 @@ CM = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
 TILED = {"tile": (64, 64)}
 REDUCED = {"tile": (64, 64), "subfiletype": 1}
 APERIO = "Aperio Image Library v11.2.1 \r\n700x500 [0,0 700x500] (64x64) |AppMag = 20"
+MPP = {"description": APERIO + "|MPP = 0.5", "software": False}
 
 
 def write(path: Path, *images: tuple[np.ndarray, dict], ome: bool = False) -> Path:
@@ -47,6 +50,7 @@ FIRST = [
     ("preview with a size", [(NOISE, {"resolution": (500, 500), "resolutionunit": "CENTIMETER"}), (RGB, TILED | CM)], False, 1),
     ("smallest first", [(RGB[::4, ::4], REDUCED), (RGB[::2, ::2], REDUCED), (RGB, TILED | CM)], False, 3),
     ("part of the same pixel size", [(RGB, TILED | CM), (RGB[100:350, 100:450], TILED | CM)], False, 1),
+    ("Aperio levels repeat the size", [(RGB, TILED | MPP), (NOISE, {}), (RGB[::2, ::2], TILED | MPP), (RGB[::4, ::4], TILED | MPP)], False, 3),
     ("macro in between", [(RGB, TILED | CM), (NOISE, {}), (RGB[::2, ::2], REDUCED), (RGB[::4, ::4], REDUCED)], False, 3),
     ("macro of OME first", [(NOISE, um("macro image", 20)), (RGB, um("scan"))], True, 1),
     ("large label of OME", [(np.tile(NOISE, (4, 2, 1)), um("label image", 20)), (RGB, um("scan"))], True, 1),
@@ -62,6 +66,8 @@ def test_the_slide_is_the_largest_pyramid(tmp_path: Path, name: str, images: lis
     assert slide.shape == RGB.shape[:2]
     assert slide.pixel_um == pytest.approx(0.5)
     assert len(slide.levels) == levels
+    with opened_tiff(path) as tif:  # OpenSlide reads some of the files
+        assert len(main_image(path, tif).levels) == levels
     np.testing.assert_array_equal(slide.read()[0], RGB)
     np.testing.assert_array_equal(read_rgb(path), RGB)
     if levels > 1:
@@ -107,6 +113,20 @@ def test_the_content_of_a_slide_that_is_not_read_is_named(tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
         with pytest.raises(InputError, match=f"{name}: .*a pointer of Git LFS, not the data"):
             open_slide(tmp_path / name, pixel_um=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.svs", b"II*\0"), ("a.ndpi", b"MM\0*"), ("a.jpeg", b"\xff\xd8\xff\xe0"), ("a.dcm", bytes(128) + b"DICM")],
+)
+def test_a_damaged_slide_whose_content_has_the_ending_of_its_format_is_not_misnamed(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content + bytes(300))
+    with pytest.raises(InputError, match=name) as caught:
+        open_slide(tmp_path / name, pixel_um=1)
+    assert "rename" not in str(caught.value)
+    assert "convert the series" not in str(caught.value)
 
 
 SIZES: list[tuple[str, dict, bool, float | None]] = [

@@ -3,19 +3,21 @@
 from pathlib import Path
 
 _HEAD_BYTES = 512
+_TIFF = (".tif", ".tiff", ".btf", ".tf8", ".svs", ".svslide", ".ndpi", ".scn", ".bif")
 _SIGNATURES = (
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5", ".h5"),
-    (0, b"II*\0", "TIFF", ".tif"),
-    (0, b"MM\0*", "TIFF", ".tif"),
-    (0, b"II+\0", "TIFF", ".tif"),
-    (0, b"MM\0+", "TIFF", ".tif"),
-    (0, b"\x89PNG\r\n", "PNG", ".png"),
-    (0, b"\xff\xd8\xff", "JPEG", ".jpg"),
-    (0, b"NRRD000", "NRRD", ".nrrd"),
-    (0, b"ObjectType", "MetaImage", ".mha"),
-    (0, b"\x5c\x01\0\0", "NIfTI", ".nii"),
-    (0, b"BM", "BMP", ".bmp"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5", (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")),
+    (b"II*\0", "TIFF", _TIFF),
+    (b"MM\0*", "TIFF", _TIFF),
+    (b"II+\0", "TIFF", _TIFF),
+    (b"MM\0+", "TIFF", _TIFF),
+    (b"\x89PNG\r\n", "PNG", (".png",)),
+    (b"\xff\xd8\xff", "JPEG", (".jpg", ".jpeg", ".mrxs")),
+    (b"NRRD000", "NRRD", (".nrrd", ".nhdr")),
+    (b"ObjectType", "MetaImage", (".mha", ".mhd")),
+    (b"\x5c\x01\0\0", "NIfTI", (".nii",)),
+    (b"BM", "BMP", (".bmp",)),
 )
+"""The first bytes of a format, and the endings of its files. The first ending is the one to use."""
 _DICOM = "DICOM; convert the series to NIfTI or NRRD (dcm2niix, or 3D Slicer)"
 _NOTES = (
     (0, b"version https://git-lfs", "a pointer of Git LFS, not the data; fetch them with 'git lfs pull'"),
@@ -53,12 +55,13 @@ def what_it_is(path: Path) -> str:
     head = _head(path)
     if not head:
         return "it is empty (0 bytes); copy it again" if path.is_file() else ""
+    name = path.name.lower()
     for offset, start, text in _NOTES:
-        if head[offset:].lower().startswith(start):
+        if head[offset:].lower().startswith(start) and not (text == _DICOM and name.endswith(".dcm")):  # or a slide
             return f"it is {text}"
-    for offset, start, format_name, ending in _SIGNATURES:
-        if head[offset:].startswith(start) and not path.name.lower().endswith((ending, f"{ending}f")):
-            return f"its content is {format_name}; rename it to end in {ending}"
+    for start, format_name, endings in _SIGNATURES:
+        if head.startswith(start) and not name.endswith(endings):
+            return f"its content is {format_name}; rename it to end in {endings[0]}"
     return ""
 
 

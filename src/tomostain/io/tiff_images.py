@@ -319,10 +319,11 @@ def _fits(finest: Any, level: Any) -> bool:
 def _is_part(tif: tifffile.TiffFile, finest: Any, other: Any) -> bool:
     """Return whether a page is a part of the image rather than a coarser level: it states pixels of the same size.
 
-    Pages that are flagged as reduced, or in SubIFDs, are levels: some programs copy the resolution to them.
+    Pages that are flagged as reduced, or in SubIFDs, are levels: some programs copy the resolution to them. The levels
+    of Aperio repeat the description of the finest one, with its MPP.
     """
     page, coarser = finest.keyframe, other.keyframe
-    if tif.is_ome or coarser.is_reduced or coarser.is_subifd:
+    if tif.is_ome or tif.is_svs or coarser.is_reduced or coarser.is_subifd:
         return False
     stated, same = stated_spacing(tif, page)[1:], stated_spacing(tif, coarser)[1:]
     return None not in stated and None not in same and not contradict((None, *stated), (None, *same))
