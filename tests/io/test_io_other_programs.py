@@ -68,6 +68,21 @@ def test_unsigned_values_that_are_stated_to_be_signed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, VOLUME.view(np.int16))
 
 
+@pytest.mark.parametrize("stated", [[], [[1], [2, 3]], {"a": 1}, np.zeros((2, 2)), h5py.Empty("S1")])
+def test_a_sign_that_is_not_understood_is_ignored(tmp_path: Path, stated: object) -> None:
+    signed = VOLUME.view(np.int16)
+    if isinstance(stated, list | dict):
+        path = tmp_path / "v.zarr"
+        array = zarr.create_array(path, shape=signed.shape, dtype="int16", chunks=signed.shape)
+        array[:] = signed
+        array.attrs["_Unsigned"] = stated
+    else:
+        path = _hdf5(tmp_path / "v.h5", lambda file: file.create_dataset("recon", data=signed))
+        with h5py.File(path, "a") as file:
+            file["recon"].attrs["_Unsigned"] = stated
+    np.testing.assert_array_equal(open_volume(path, voxel_um=5).read(0, 6), signed)
+
+
 def test_an_image_of_three_colours_is_not_a_volume(tmp_path: Path) -> None:
     image = np.zeros((40, 50, 3), np.uint8)
     path = _hdf5(tmp_path / "rgb.h5", lambda file: file.create_dataset("rgb", data=image))

@@ -76,7 +76,9 @@ def stated_rescale(path: Path, attributes: Mapping[str, Any]) -> Rescale:
     InputError
         As `rescale_of`.
     """
-    by_name = {str(name).lower(): value for name, value in attributes.items() if np.size(value) == 1}
+    by_name = {
+        str(name).lower(): value for name, value in attributes.items() if np.asarray(value, dtype=object).size == 1
+    }
     for slope, intercept in _NAMES:
         if slope in by_name or (intercept in by_name and intercept == "add_offset"):
             is_nifti = slope == "scl_slope" and not np.any(by_name[slope])  # 0: not scaled

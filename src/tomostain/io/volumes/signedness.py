@@ -28,10 +28,8 @@ def with_stated_sign(source: Source, attributes: Mapping[str, Any], name: str = 
     name : str
         Path of the array in its file.
     """
-    stated = np.ravel(attributes.get("_Unsigned", ""))
-    text = stated[0].decode(errors="replace") if isinstance(stated[0], bytes) else str(stated[0])
-    is_unsigned = text.strip().lower() == "true"
-    is_signed = text.strip().lower() == "false"
+    stated = _text(attributes.get("_Unsigned", ""))
+    is_unsigned, is_signed = stated == "true", stated == "false"
     if source.dtype == np.int16 and _BIGDATAVIEWER.fullmatch(name):
         is_unsigned = True
     kind = source.dtype.kind
@@ -44,3 +42,13 @@ def with_stated_sign(source: Source, attributes: Mapping[str, Any], name: str = 
         return values.view(values.dtype.str.replace(kind, other))
 
     return replace(source, dtype=np.dtype(source.dtype.str.replace(kind, other)), read=read)
+
+
+def _text(value: object) -> str:
+    """Return an attribute in lower case, also one of a single element; "" for other lists and arrays."""
+    if isinstance(value, np.ndarray | list | tuple):
+        if len(items := np.asarray(value, dtype=object).ravel()) != 1:
+            return ""
+        value = items[0]
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return text.strip().lower()
