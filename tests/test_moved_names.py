@@ -20,6 +20,7 @@ MOVED = {
     "tomostain.ood.regional_reference": ("fit_reference",),
     "tomostain.register.locate": ("check_sizes", "shows_metal"),
     "tomostain.train.data": ("LoadedDataset", "PairSource"),
+    "tomostain.train.host_copy": ("copy_together", "pack", "unpack"),
     "tomostain.train.sampling": ("network_scale", "patch_at"),
     "tomostain.view.report.measures": ("labels_over", "reduced_labels"),
 }
