@@ -270,8 +270,8 @@ def check_grid(path: StrPath, volume: VoxelGrid, like: VoxelGrid) -> None:
     turned = mine.is_turned and not np.allclose(mine.direction, other.direction, atol=1e-3)
     if turned or (np.abs(np.subtract(mine.origin_um, other.origin_um)) > max(like.voxel_um)).any():
         raise InputError(
-            f"{path}: lies elsewhere or was turned ({mine.describe()}) than the measured volume ({other.describe()}); "
-            "give a volume on the same grid, with its voxels in the same order"
+            f"{path}: has another position or direction ({mine.describe()}) than the measured volume "
+            f"({other.describe()}); give a volume on the same grid, with its voxels in the same order"
         )
 
 
