@@ -216,6 +216,24 @@ def test_the_program_starts_where_signals_are_handled_first():
     assert project["scripts"]["tomostain"] == "tomostain.__main__:main"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["phantom"], 2), (["recipes"], 0)])
+def test_a_signal_after_the_command_is_not_said_to_come_before_it(arguments, code):
+    program = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tomostain.cli.main import main
+try:
+    main({arguments})
+except SystemExit as end:
+    assert end.code == {code}
+signal.raise_signal(signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGTERM
+    assert "before it began" not in ended.stderr
+
+
 def test_a_program_that_calls_the_command_line_keeps_its_signal_handlers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

@@ -80,9 +80,10 @@ def ignore_signals() -> None:
 
 
 def end_by_signals() -> None:
-    """Let the signals that `raise_signals` handles end the process as usual, when the command has ended."""
-    for number in _handled:
-        signal.signal(number, signal.SIG_DFL)
+    """Let signals end the process as usual when the command has ended, also one that runs no verb, such as --help."""
+    for number in _SIGNALS:
+        if number in _handled or signal.getsignal(number) is end_at_once:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _raise_later(unraisable: Any) -> None:
