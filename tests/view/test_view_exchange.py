@@ -15,6 +15,7 @@ import tifffile
 import torch
 import yaml
 
+from tests.support.versions import EARLY_TORCH
 from tests.test_offline import offline
 from tomostain import __version__
 from tomostain.cli.main import run
@@ -189,6 +190,7 @@ def test_nothing_is_written_if_the_colours_differ(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.skipif(EARLY_TORCH, reason="an early version of torch takes one branch; the comparison of colours remains")
 def test_a_network_that_onnx_cannot_express_is_named(tmp_path, monkeypatch):
     model = load_model(random_model(tmp_path / "model", SMALL["unet"], **OPTIONS["unet"]))
     monkeypatch.setattr(graph, "ct_to_network", lambda values, window: values if values.sum() > 0 else -values)
