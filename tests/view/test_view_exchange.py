@@ -206,16 +206,19 @@ def test_missing_packages_give_a_one_line_error(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("package") / "phantom-he.zip"
+    """Return the package of a built-in model; next to it is a folder with its files."""
+    path = tmp_path_factory.mktemp("package") / "phantom-he.zip"
+    with offline() as asked:
+        convert_model("builtin:phantom-he", path, "bioimageio")
+    assert asked == []
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(path.with_suffix(""))
+    return path
 
 
 def test_the_package_of_a_built_in_model(package):
-    with offline() as asked:
-        convert_model("builtin:phantom-he", package, "bioimageio")
-    assert asked == []
     with zipfile.ZipFile(package) as archive:
         names, texts = set(archive.namelist()), {n: archive.read(n) for n in ("rdf.yaml", "README.md")}
-        archive.extractall(package.with_suffix(""))
     description = yaml.safe_load(texts["rdf.yaml"])
     assert {"weights.onnx", "ct.npy", "histology.npy", "cover.png", "picture.png"} <= names
     assert description["authors"] == [{"name": "The tomostain developers"}]
