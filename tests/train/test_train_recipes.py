@@ -144,6 +144,10 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
         ({"in_channels": 1, "terms": {"cycle": 1}, "ct_slices": 3}, "without the reverse generator"),
         ({"terms": {"l1": 20, "noise_spread": 20}}, r"noise_spread needs a noise input; set noise: \{channels: 1\}"),
         (
+            {"terms": {"l1": 20, "noise_spread": 20}, "noise": {"channels": 1, "correlation_px": 5}},
+            "half a patch apart, which must not be correlated; give noise.correlation_px at most 4",
+        ),
+        (
             {"terms": {"l1": 20, "noise_spread": 21}, "noise": {"channels": 1}},
             "noise_spread has the weight 21, .* have 20 together; .* Give noise_spread at most 20",
         ),

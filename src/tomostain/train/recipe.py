@@ -210,6 +210,11 @@ class Recipe(Config):
         named = self._names_of_terms(lambda term: term.needs_noise)
         if named and not self.noise.channels:
             raise ValueError(f"{_and(named)} needs a noise input; set noise: {{channels: 1}}")
+        if named and 4 * self.noise.correlation_px > self.patch_px:
+            raise ValueError(
+                f"{_and(named)} compares noise half a patch apart, which must not be correlated; give "
+                f"noise.correlation_px at most {self.patch_px // 4}, a quarter of patch_px"
+            )
         held = sum(self.active[name] for name in self._names_of_terms(lambda term: term.compares_colours))
         if (reward := self.active.get("noise_spread", 0.0)) > held:
             raise ValueError(

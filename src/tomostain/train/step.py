@@ -145,7 +145,7 @@ class Step:
 
     @cached_property
     def other_fake_y(self) -> Tensor:
-        """G_xy(x) with other noise: that of the batch, displaced by half a patch, which is beyond its correlation."""
+        """G_xy(x) with other noise: that of the batch, displaced by half a patch, where it is not correlated."""
         assert self.noise is not None
         shifts = (self.noise.shape[2] // 2, self.noise.shape[3] // 2)
         return self.networks.g_xy(add_noise(self.x, self.noise.roll(shifts, (2, 3))))
