@@ -49,7 +49,7 @@ def aside(drawn, real, mask, start):
 
 @contextmanager
 def double():
-    """Train in double precision; yield the list that gets each step's losses."""
+    """Train in double precision; yield the list that gets each step's losses, which are not read."""
     losses, fabric, take_step = [], DistributedContext.fabric, Trainer.take_step
     apply, set_alignment = PatchSampler.apply, PatchSampler.set_alignment
 
@@ -59,7 +59,7 @@ def double():
 
     def step(self):
         values = take_step(self)
-        losses.append(dict(values))
+        losses.append(values)
         return values
 
     torch.set_default_dtype(torch.float64)
@@ -83,7 +83,24 @@ def train_noting(folder, job, **options):
     options = {"recipe": RECIPES[job], "seed": SEED, "max_steps": STEPS, "device": "cpu"} | options
     with double() as losses, listen_for_interrupt() as requested:
         train(folder / "set", folder / options.pop("into", job), **{"should_stop": requested.is_set} | options)
-    return losses
+    return [dict(each) for each in losses]
+
+
+@contextmanager
+def exchanging_every(steps):
+    """Exchange every so many steps, as with GPUs; yield the list that gets the steps of the exchanges."""
+    exchanges, read_losses = [], Trainer.read_losses
+
+    def read(self):
+        if self._unread:
+            exchanges.append(self.state.step)
+        read_losses(self)
+
+    with (
+        mock.patch.object(DistributedContext, "exchange_every_steps", steps),
+        mock.patch.object(Trainer, "read_losses", read),
+    ):
+        yield exchanges
 
 
 def stop_second_after(calls):
@@ -134,6 +151,12 @@ def main(folder):
     stop = {"clock": stop_second_after(4), "into": "started-together"}
     record["errors"]["stopped"] = error_of(folder, "paired-cyclegan", **stop)
     record["errors"]["full"] = error_of(folder, "registered", into="full", progress=fail_at(2))
+    with exchanging_every(4) as record["exchanges"]:
+        record["rarely"] = train_noting(folder, "registered", into="rarely")
+    with exchanging_every(4):
+        stop = {"clock": stop_second_after(2), "into": "stopped-rarely"}
+        record["errors"]["stopped-rarely"] = error_of(folder, "registered", **stop)
+        record["errors"]["full-rarely"] = error_of(folder, "registered", into="full-rarely", progress=fail_at(4))
     # The clocks do not agree; the first one's counts.
     ticks = iter(range(100)) if rank == 0 else iter(range(0, 10**6, 1000))
     train_noting(folder, "registered", into="timed", max_seconds=3, max_steps=None, clock=lambda: float(next(ticks)))

@@ -169,8 +169,25 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_resumes(f
     check_state(run, folder / "alone-paired-cyclegan")
 
 
-def test_a_disk_that_is_full_ends_all_processes(together):
-    assert [record["errors"]["full"] for record in together] == ["InputError", "PeerProcessError"]
+@pytest.mark.parametrize("job", ["full", "full-rarely"])
+def test_a_disk_that_is_full_ends_all_processes(together, job):
+    assert [record["errors"][job] for record in together] == ["InputError", "PeerProcessError"]
+
+
+def test_processes_that_exchange_every_fourth_step_take_the_same_steps(folder, alone, together):
+    for record in together:
+        # Every fourth step, at the end of each epoch of three steps, and after the last step.
+        assert record["exchanges"] == [3, 4, 6, 8, 9, 10]
+        check_losses(record["rarely"], alone["registered"])
+    check_state(folder / "rarely", folder / "alone-registered")
+
+
+def test_a_signal_between_two_exchanges_stops_all_at_the_next(folder, alone, together):
+    assert [record["errors"]["stopped-rarely"] for record in together] == ["InterruptedRunError", "PeerProcessError"]
+    run = folder / "stopped-rarely"
+    assert read_checkpoint(run / LAST)["step"] == 4
+    check_losses(train_noting(folder, "registered", into=run.name, resume=True), alone["registered"][4:])
+    check_state(run, folder / "alone-registered")
 
 
 def test_the_first_process_has_the_time(folder, together):

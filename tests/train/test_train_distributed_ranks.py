@@ -55,6 +55,25 @@ def test_totals_and_means_are_over_all_ranks(ranks):
     )
 
 
+def test_losses_of_several_steps_take_one_exchange(ranks, monkeypatch):
+    all_reduce, exchanges = torch.distributed.all_reduce, []
+    monkeypatch.setattr(
+        torch.distributed, "all_reduce", lambda *values: exchanges.append(len(values[0])) or all_reduce(*values)
+    )
+    rows = [{"l1": 1.0, "total": 5.0}, {"l1": 2.0}]
+    results = ranks.run(lambda context: context.means([{k: v + context.rank for k, v in row.items()} for row in rows]))
+    assert results == [[{"l1": 1.5, "total": 5.5}, {"l1": 2.5}]] * 2
+    assert exchanges == [3, 3]  # one on each rank
+    assert ranks.run(lambda context: context.means([])) == [[], []]
+
+
+@pytest.mark.parametrize(("device", "size", "steps"), [("cpu", 1, 1), ("cpu", 2, 1), ("cuda", 1, 1), ("cuda", 2, 10)])
+def test_only_processes_with_gpus_take_steps_without_an_exchange(monkeypatch, device, size, steps):
+    context = Ranks(monkeypatch, size).context(0)
+    context.device = torch.device(device)
+    assert context.exchange_every_steps == steps
+
+
 @pytest.mark.parametrize(("requested", "stop"), [((), False), ((1,), True), ((0, 1), True)])
 def test_the_time_is_that_of_rank_zero_and_one_request_stops_all(ranks, requested, stop):
     results = ranks.run(

@@ -8,7 +8,7 @@ batch, so that several processes take the steps of a single one.
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lightning_fabric.plugins.environments import ClusterEnvironment
     from lightning_fabric.wrappers import _FabricModule
 
+# Processes with GPUs exchange losses, times and requests to stop every so many steps: each exchange makes the host wait.
+EXCHANGE_EVERY_STEPS = 10
 # Residual registration stains whole sections between two steps; a process that hangs is detected after this time.
 _TIMEOUT = timedelta(minutes=30)
 
@@ -81,6 +83,14 @@ class DistributedContext:
     def is_rank_zero(self) -> bool:
         """Whether this process has rank 0. It alone writes files and reports progress."""
         return self.rank == 0
+
+    @property
+    def exchange_every_steps(self) -> int:
+        """Number of steps between two exchanges of losses, times and requests to stop.
+
+        On a CPU 1: the host waits anyway, and a request to stop is answered after the step.
+        """
+        return EXCHANGE_EVERY_STEPS if self.size > 1 and self.device.type != "cpu" else 1
 
     def fabric(self, precision: Literal["auto", "32-true", "bf16-mixed"]) -> "Fabric":
         """Return Lightning Fabric on the device of this process, for modules and optimisers of this precision."""
@@ -153,10 +163,16 @@ class DistributedContext:
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Return the mean of each number over all processes."""
-        if self.size == 1:
-            return values
-        sums = self.total(torch.tensor(list(values.values()), dtype=torch.float64, device=self.device))
-        return dict(zip(values, (sums / self.size).tolist(), strict=True))
+        return self.means([values])[0]
+
+    def means(self, rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+        """Return `mean` of several dicts, by one exchange."""
+        if self.size == 1 or not rows:
+            return [dict(row) for row in rows]
+        flat = [value for row in rows for value in row.values()]
+        sums = self.total(torch.tensor(flat, dtype=torch.float64, device=self.device))
+        means = iter((sums / self.size).tolist())
+        return [{name: next(means) for name in row} for row in rows]
 
     def sync_stop(self, times: tuple[float, ...], *, stop: bool) -> tuple[tuple[float, ...], bool]:
         """Return the times of rank zero, and whether any process was requested to stop."""

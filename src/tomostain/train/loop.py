@@ -240,7 +240,9 @@ def _take_steps(
 ) -> dict[str, float]:
     """Take steps until a limit is reached or a stop is requested; then write `last`. Return the losses at the end.
 
-    Only a process with a `logbook` writes. All processes decide together whether to take another step.
+    Only a process with a `logbook` writes. All processes decide together whether to take another step, at the steps at
+    which they exchange their losses (`DistributedContext.exchange_every_steps`). Between these steps none waits for the
+    others.
     """
     state, context, limits = trainer.state, trainer.context, options.limits
     total = total_steps(trainer, limits)
@@ -252,8 +254,12 @@ def _take_steps(
         progress("training", state.step, total)
     while state.step < total and limits.time_left(state.seconds, state.cpu_seconds):
         losses = trainer.take_step()
-        state.seconds, state.cpu_seconds = options.clock() - started, time.process_time() - cpu_started
         epoch, step_of_epoch = divmod(state.step, trainer.steps_per_epoch)
+        if context.size > 1:
+            if state.step % context.exchange_every_steps and step_of_epoch and state.step < total:
+                continue
+            trainer.read_losses()
+        state.seconds, state.cpu_seconds = options.clock() - started, time.process_time() - cpu_started
         with context.raise_on_all_ranks():
             validation = trainer.end_epoch(run) if step_of_epoch == 0 else {}
             if logbook is not None and (step_of_epoch == 0 or state.step % LOG_EVERY_STEPS == 0):

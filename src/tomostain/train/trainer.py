@@ -128,7 +128,8 @@ class Trainer:
     def take_step(self) -> StepLosses:
         """Take one step of generators and discriminators; return the losses.
 
-        They stay on the device until they are read. Every `READ_EVERY_STEPS` steps all are read and checked.
+        They stay on the device until they are read. Every `READ_EVERY_STEPS` steps all are read and checked. Several
+        processes on CPUs read and exchange them in every step.
 
         Raises
         ------
@@ -148,8 +149,8 @@ class Trainer:
         state.step += 1
         losses = StepLosses(state.step, values)
         self._unread.append(losses)
-        # Several processes exchange the numbers in every step.
-        if self.context.size > 1 or state.step % READ_EVERY_STEPS == 0:
+        every = READ_EVERY_STEPS if self.context.size == 1 else self.context.exchange_every_steps
+        if state.step % every == 0:
             self.read_losses()
         return losses
 
@@ -181,6 +182,8 @@ class Trainer:
     def read_losses(self) -> None:
         """Read the losses of the steps since the last call, check them and add them to the sums of the epoch.
 
+        Several processes exchange them: all must call this at the same step.
+
         Raises
         ------
         InputError
@@ -188,8 +191,8 @@ class Trainer:
         """
         unread, self._unread = self._unread, []
         read_together(unread)
-        for losses in unread:
-            losses.replace(self.context.mean(losses.read()))
+        for losses, means in zip(unread, self.context.means(unread), strict=True):
+            losses.replace(means)
             bad = [name for name, value in losses.items() if not abs(value) < float("inf")]
             if bad:
                 raise InputError(
