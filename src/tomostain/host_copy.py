@@ -33,12 +33,25 @@ def pack(arrays: Sequence[NDArray[Any]], buffer: NDArray[np.uint8]) -> None:
 
 def unpack(buffer: Tensor, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
     """Return views into a packed buffer, with the types and shapes of `arrays`."""
+    # Few operators: one view for each type, and one for each array.
+    typed: dict[torch.dtype, Tensor] = {}
     parts, first = [], 0
     for array in arrays:
         kind: torch.dtype = getattr(torch, array.dtype.name)
-        parts.append(buffer[first : first + array.nbytes].view(kind).view(array.shape))
+        if kind not in typed:
+            typed[kind] = buffer[: len(buffer) // array.itemsize * array.itemsize].view(kind)
+        parts.append(typed[kind].as_strided(array.shape, _strides(array.shape), first // array.itemsize))
         first += _room(array)
     return parts
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of an array in order, in elements."""
+    strides, step = [], 1
+    for side in reversed(shape):
+        strides.append(step)
+        step *= max(side, 1)
+    return tuple(reversed(strides))
 
 
 def _room(array: NDArray[Any]) -> int:

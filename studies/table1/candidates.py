@@ -60,10 +60,10 @@ class StackSampler(PatchSampler):
         super().__init__(pairs, **options)  # type: ignore[arg-type]
         self.extra = [torch.from_numpy(values) for values in extra]
 
-    def original(self, number: int) -> tuple[Float32, Tensor, Tensor]:
+    def original_on_device(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return a pair without transforms; its µCT has all channels."""
-        ct, histology, mask = super().original(number)
-        return np.concatenate([ct_to_network(ct)[None], self.extra[number].numpy()]), histology, mask
+        ct, histology, mask = super().original_on_device(number)
+        return torch.cat([ct_to_network(ct)[None], self.extra[number]]), histology, mask
 
     def apply(self, transforms: Transforms) -> Batch:
         """Return the patches that `transforms` describes."""
@@ -130,6 +130,10 @@ class Stacked(Plain):
                 weight[window] += weights
         network.train()
         return (total / weight).permute(1, 2, 0).numpy()
+
+    def draw_images(self, images: Tensor) -> Tensor:
+        """Stain (N, C, Y, X) and return (N, 3, Y, X)."""
+        return torch.from_numpy(np.stack([self.draw(image.numpy()) for image in images])).permute(0, 3, 1, 2)
 
 
 class Slab(Stacked):

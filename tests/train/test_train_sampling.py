@@ -370,11 +370,11 @@ def test_a_batch_takes_few_operators_and_one_copy_to_the_device(monkeypatch):
 
     monkeypatch.setattr("tomostain.train.sampling.copy_together", count)
     counted = count_operators(lambda: cutting.draw(draw()))
-    assert copied == [5]
+    assert copied == [4]
     assert counted.operators["aten.rand.generator"] <= 4  # scales, corners, flips and jitter
-    # Views of NumPy's arrays are no work. 94 with them before.
+    # Views of NumPy's arrays are no work. 94 with them at first.
     views = ("aten.lift_fresh.default", "aten.detach.default")
-    assert counted.total - sum(counted.operators[name] for name in views) <= 60
+    assert counted.total - sum(counted.operators[name] for name in views) <= 55
 
 
 def test_arrays_of_several_types_are_packed_into_one_buffer():

@@ -5,7 +5,9 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -51,6 +53,24 @@ class Augment(Config):
         return self
 
 
+Jitter = NDArray[np.floating]
+
+
+def jitter_factors(ct: Jitter, histology: Jitter) -> NDArray[np.float32]:
+    """Return gain and offset of `scale_ct`, exponent and brightness of `scale_intensity`: shape (4, B, 1, 1, 1).
+
+    Computed on the host, where a single number costs less than the launch of a kernel on a GPU.
+
+    Parameters
+    ----------
+    ct, histology : ndarray of float, shape (B, 2)
+        Factors of contrast and of brightness of each patch.
+    """
+    (contrast, brightness), (power, factor) = ct.astype(np.float32).T, histology.astype(np.float32).T
+    one = np.float32(1)
+    return np.stack([brightness * contrast, brightness - one, power - one, factor])[..., None, None, None]
+
+
 IDENTITY = Augment(scale=(1.0, 1.0), flip=False, jitter=0.0, min_mask=0.0)
 
 
@@ -69,7 +89,12 @@ def jitter_ct(x: Tensor, jitter: Tensor, out: Tensor | None = None) -> Tensor:
         Output; may be `x`.
     """
     contrast, brightness = jitter.view(-1, 2, 1, 1, 1).unbind(1)
-    return torch.mul(x, brightness * contrast, out=out).add_(brightness - 1).clip_(-1, 1)
+    return scale_ct(x, brightness * contrast, brightness - 1, out)
+
+
+def scale_ct(x: Tensor, gain: Tensor, offset: Tensor, out: Tensor | None = None) -> Tensor:
+    """As `jitter_ct`, from gain b c and offset b - 1, each (B, 1, 1, 1)."""
+    return torch.mul(x, gain, out=out).add_(offset).clip_(-1, 1)
 
 
 def jitter_histology(y: Tensor, jitter: Tensor) -> Tensor:
@@ -107,9 +132,14 @@ def jitter_intensity(double: Tensor, jitter: Tensor, out: Tensor | None = None) 
         In [-1, 1].
     """
     contrast, brightness = jitter.view(-1, 2, 1, 1, 1).unbind(1)
+    return scale_intensity(double, contrast - 1, brightness, out)
+
+
+def scale_intensity(double: Tensor, exponent: Tensor, brightness: Tensor, out: Tensor | None = None) -> Tensor:
+    """As `jitter_intensity`, from the exponent c - 1 and b, each (B, 1, 1, 1)."""
     red, green, blue = double.split(1, dim=1)
     gain = (red + green).add_(blue).div_(3).clamp_min_(2 * _DARKEST)  # 2 m
-    gain.log_().mul_(contrast - 1).exp_().mul_(brightness)  # a third of the time of a power
+    gain.log_().mul_(exponent).exp_().mul_(brightness)  # a third of the time of a power
     highest = torch.maximum(red, green)
     highest = torch.maximum(highest, blue, out=highest).clamp_min_(2 * _DARKEST)
     gain = torch.minimum(gain, highest.reciprocal_().mul_(2), out=gain)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from tomostain.networks.build import build_network
 from tomostain.networks.cost import count_multiply_adds
@@ -45,7 +45,7 @@ class PairRegistration:
     context : DistributedContext
         The pairs are divided among the processes.
     stain : function
-        Returns the output (Y, X, 3) of G_xy for the µCT of a pair.
+        Returns the output (N, 3, Y, X) of G_xy for the µCT of pairs (N, Y, X) or (N, S, Y, X), on the device.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PairRegistration:
         recipe: Recipe,
         sampler: PatchSampler,
         context: DistributedContext,
-        stain: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        stain: Callable[[Tensor], Tensor],
     ) -> None:
         self.recipe, self.sampler, self.context, self.stain = recipe, sampler, context, stain
 
@@ -72,8 +72,8 @@ class PairRegistration:
         measured = torch.zeros(len(numbers), device=device)
         updates = torch.zeros(len(numbers), 2, 3, device=device, dtype=previous[0].dtype)
         for index in range(context.rank, len(numbers), context.size):
-            ct, real, mask = self.sampler.original(numbers[index])
-            drawn = torch.from_numpy(np.moveaxis(self.stain(ct), -1, 0).copy()).to(device)
+            ct, real, mask = self.sampler.original_on_device(numbers[index])
+            drawn = self.stain(ct[None])[0].contiguous()
             affine = align(drawn, real, mask, previous[numbers[index]])
             updates[index] = affine
             if self.recipe.reject_pairs:

@@ -26,7 +26,7 @@ from tomostain.imaging.network_range import histology_to_network
 from tomostain.integers import to_integers
 from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slices_noise
-from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
+from tomostain.train.augment import Augment, jitter_factors, scale_ct, scale_intensity
 from tomostain.train.pixel_table import Compact, PixelTable
 from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import (
@@ -135,10 +135,15 @@ class PatchSampler:
         mask : Tensor, shape (1, Y, X)
             Without the common background.
         """
+        ct, histology, mask = self.original_on_device(number)
+        return ct.cpu().numpy(), histology, mask
+
+    def original_on_device(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `original`, with the grey values on the device; nothing waits for it."""
         ct, histology, mask = self._original(number)
         mask = mask if self._tissue is None else self._tissue[number].to(self.device)
         selected = ct[0] if self.ct_slices == 1 else ct
-        grey = (selected.float() + middle_of(self.ct_window)).cpu().numpy()
+        grey = selected.float() + middle_of(self.ct_window)
         return grey, histology_to_network(histology.float()), mask.float()
 
     def set_alignment(self, number: int, affine: Tensor) -> None:
@@ -197,20 +202,20 @@ class PatchSampler:
         pairs, scale = transforms.pair.tolist(), transforms.scale.numpy()
         # The same for every batch, so that a patch does not depend on the others.
         size = window_px(self.patch_px, min(self.augment.scale[0], float(scale.min())))
-        *terms, positions, ct_jitter, histology_jitter = copy_together(
+        *terms, positions, factors = copy_together(
             self.device,
             *self.table.row_terms(pairs, transforms.corner.numpy(), size),
             sampling_positions(scale, transforms.flip.numpy(), self.patch_px, size).numpy(),
-            transforms.ct_jitter.numpy().astype(np.float32),
-            transforms.histology_jitter.numpy().astype(np.float32),
+            jitter_factors(transforms.ct_jitter.numpy(), transforms.histology_jitter.numpy()),
         )
         windows = self.table.gather(*terms)
         grid = sampling_grid(positions.to(windows.dtype))
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
         low, high = self.ct_window
-        x = jitter_ct(ct.mul_(2 / (high - low)), ct_jitter)
-        y = jitter_intensity(histology.mul_(2 / WHITE), histology_jitter)
+        gain, offset, exponent, brightness = factors.unbind()
+        x = scale_ct(ct.mul_(2 / (high - low)), gain, offset)
+        y = scale_intensity(histology.mul_(2 / WHITE), exponent, brightness)
         ids = tuple(self.ids[pair] for pair in pairs)
         return Batch(for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tomostain.dataset.dataset import Dataset
 from tomostain.deprecation import renamed_method
@@ -20,9 +21,9 @@ from tomostain.networks.receptive_field import round_up
 from tomostain.networks.registry import parse_generator_spec
 from tomostain.networks.tile_invariance import is_tile_invariant
 from tomostain.paths import StrPath
-from tomostain.tiling.blend import blend_tiles
-from tomostain.tiling.exact import exact_tiles, halo_of
-from tomostain.tiling.noise import FIRST_SLICE, with_noise
+from tomostain.tiling.blend import blend_images
+from tomostain.tiling.exact import halo_of, tile_images
+from tomostain.tiling.noise import FIRST_SLICE, add_noise_channels
 from tomostain.train.checkpoint import save_best
 from tomostain.train.determinism import RandomState
 from tomostain.train.device_step import DeviceStep, StepInputs
@@ -93,7 +94,7 @@ class Trainer:
         split = data.split(fold)
         self.sampler = self._sampler(data, split.train, background=recipe.supervise_background)
         self.validation = self._sampler(data, split.validation, background=False) if split.validation else None
-        self.registration = PairRegistration(recipe, self.sampler, self.context, self.draw)
+        self.registration = PairRegistration(recipe, self.sampler, self.context, self.draw_images)
         random = RandomState(seed, self.fabric.device, ordered=recipe.deterministic)
         with random.activate():
             self.state = build_state(recipe, seed, random, self.fabric, self.context)
@@ -225,8 +226,6 @@ class Trainer:
 
     realign, lay_pairs = renamed_method("register_pairs"), renamed_method("apply_affines")
 
-    @torch.no_grad()
-    @uncompiled()
     def draw(self, ct: NDArray[np.float32]) -> NDArray[np.float32]:
         """Stain a whole µCT image with the current networks.
 
@@ -240,25 +239,41 @@ class Trainer:
         ndarray of float32, shape (Y, X, 3)
             In [-1, 1].
         """
+        images = torch.from_numpy(np.ascontiguousarray(ct, np.float32))[None].to(self.fabric.device)
+        return self.draw_images(images)[0].permute(1, 2, 0).cpu().numpy()
+
+    @torch.no_grad()
+    @uncompiled()
+    def draw_images(self, images: Tensor) -> Tensor:
+        """Stain whole µCT images of one size with the current networks; they stay on their device.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (N, Y, X) or (N, ct_slices, Y, X)
+            Normalised grey values, on the device of the networks.
+
+        Returns
+        -------
+        Tensor of float32, shape (N, 3, Y, X)
+            In [-1, 1].
+        """
         network, recipe = self.state.networks.staining, self.recipe
 
         def translate(patches: Tensor) -> Tensor:
-            ct, noise = split_noise(patches.to(self.fabric.device), recipe.noise.channels)
+            ct, noise = split_noise(patches, recipe.noise.channels)
             x = ct_to_network(ct, recipe.ct_window)
             x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
             return network(add_noise(-x if recipe.inverted_ct else x, noise)).float()
 
         with self._evaluating([network]):
-            image = with_noise(ct, recipe.noise, FIRST_SLICE, self.fabric.device)
-            spec = parse_generator_spec(recipe.generator_spec())
+            images = add_noise_channels(images, recipe.noise, [FIRST_SLICE] * len(images))
+            spec, (rows, columns) = parse_generator_spec(recipe.generator_spec()), images.shape[-2:]
             if not is_tile_invariant(spec):
-                return blend_tiles(translate, image, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
+                return blend_images(translate, images, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
             # No tile depends on its neighbours, so that each pixel is computed once.
-            sides = [round_up(max(side, spec.min_size_px), spec.size_multiple) for side in image.shape[-2:]]
-            padding = [(0, to - side) for to, side in zip(sides, image.shape[-2:], strict=True)]
-            whole = np.pad(image, [(0, 0)] * (image.ndim - 2) + padding, mode="edge")
-            stained = exact_tiles(translate, whole, max(_TILE_PX, recipe.patch_px), halo_of(spec), spec.size_multiple)
-            return stained[: image.shape[-2], : image.shape[-1]]
+            whole = _extend(images, spec.min_size_px, spec.size_multiple)
+            tile_px = max(_TILE_PX, recipe.patch_px)
+            return tile_images(translate, whole, tile_px, halo_of(spec), spec.size_multiple)[..., :rows, :columns]
 
     @contextmanager
     def _evaluating(self, networks: Iterable[nn.Module]) -> Iterator[None]:
@@ -338,3 +353,14 @@ class Trainer:
                 images = [x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
                 rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
         write_sample(Path(run), self.state.step, sample_picture(rows))
+
+
+def _extend(images: Tensor, min_px: int, multiple: int) -> Tensor:
+    """Repeat the last rows and columns of images to at least a size, and to a multiple."""
+    rows, columns = images.shape[-2:]
+    more = [round_up(max(side, min_px), multiple) - side for side in (rows, columns)]
+    if not any(more):
+        return images
+    channels = images.reshape(len(images), -1, rows, columns)
+    extended = functional.pad(channels, (0, more[1], 0, more[0]), mode="replicate")
+    return extended.reshape(*images.shape[:-2], *extended.shape[-2:])
