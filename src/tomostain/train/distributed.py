@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lightning_fabric.plugins.environments import ClusterEnvironment
     from lightning_fabric.wrappers import _FabricModule
 
-# Processes with GPUs exchange losses, times and requests to stop every so many steps: each exchange makes the host wait.
+# Steps between two exchanges of losses, times and requests to stop by processes with GPUs: an exchange makes hosts wait.
 EXCHANGE_EVERY_STEPS = 10
 # Residual registration stains whole sections between two steps; a process that hangs is detected after this time.
 _TIMEOUT = timedelta(minutes=30)
