@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lightning_fabric.plugins.environments import ClusterEnvironment
     from lightning_fabric.wrappers import _FabricModule
 
-# Steps between two exchanges of losses, times and requests to stop by processes with GPUs: an exchange makes hosts wait.
+# Steps between two exchanges of losses, times and requests to stop by processes with GPUs; an exchange makes them wait.
 EXCHANGE_EVERY_STEPS = 10
 # Residual registration stains whole sections between two steps; a process that hangs is detected after this time.
 _TIMEOUT = timedelta(minutes=30)
