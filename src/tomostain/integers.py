@@ -120,7 +120,7 @@ def _extremes(values: Any) -> tuple[float, float] | None:
     if not math.prod(values.shape):
         return None
     if _is_tensor(values):
-        low, high = values.aminmax()
+        low, high = sys.modules["torch"].stack(values.aminmax()).tolist()  # one copy from a GPU
         return float(low), float(high)
     return float(values.min()), float(values.max())
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.host_copy import copy_together
 from tomostain.tiling.grid import Blend, pad_to, tile_starts, tile_weights
 
 
@@ -83,7 +84,7 @@ def blend_images(
         patches = torch.stack([padded[..., r : r + patch_px, c : c + patch_px] for r, c in chosen])
         results = translate(patches.flatten(0, 1))
         if not first:
-            weights = torch.from_numpy(tile_weights(patch_px, blend)).to(results.device, non_blocking=True)
+            (weights,) = copy_together(results.device, tile_weights(patch_px, blend))
             total = results.new_zeros((len(images), results.shape[1], *padded.shape[-2:]), dtype=torch.float32)
             weight_sum = total.new_zeros(padded.shape[-2:])
         for (row, column), result in zip(chosen, (results * weights).split(len(images)), strict=True):
@@ -98,7 +99,5 @@ def _mirrored(images: Tensor, patch_px: int) -> Tensor:
         side = images.shape[axis]
         if side < patch_px:
             indices = pad_to(np.arange(side, dtype=np.float32)[None].repeat(patch_px, axis=0), patch_px)[0]
-            images = images.index_select(
-                axis, torch.from_numpy(indices.astype(np.int64)).to(images.device, non_blocking=True)
-            )
+            images = images.index_select(axis, *copy_together(images.device, indices.astype(np.int64)))
     return images

@@ -82,7 +82,8 @@ def align(generated: Tensor, real: Tensor, mask: Tensor, start: Tensor, bounds: 
     bounds = bounds or Bounds()
     affine, first = start.clone(), True
     for (d, r, m), factor in _pyramid(generated, real, mask):
-        units = torch.tensor([1.0, 1.0, factor], device=affine.device)
+        units = torch.ones(3, device=affine.device)
+        units[2] = factor  # on the device: a list would be copied there
         scaled = affine / units
         if first:
             scaled, first = _best_shift(d, r, m, scaled, int(bounds.shift_px / factor)), False

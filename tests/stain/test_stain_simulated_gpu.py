@@ -1,0 +1,64 @@
+"""Staining on a simulated GPU: tensors of two devices never meet, and the host waits for copies of results alone."""
+
+from collections import Counter
+
+import pytest
+
+from tests.support.simulated_gpu import is_possible, simulated_gpu
+from tests.support.toys import LEVELS, RESNET, grey_values, toy_model
+from tomostain.io import Volume
+from tomostain.stain import StainConfig, stain_volume
+from tomostain.tiling.noise import NoiseSpec
+
+pytestmark = [
+    pytest.mark.skipif(not is_possible(), reason="this torch has GPUs, or another layout"),
+    pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # torch's own copy of a network
+]
+
+CHANNEL = RESNET | {"norm": "channel"}
+SHAPE = (10, 50, 41)
+# Before the first slice, and once for the comparison of the precision with float32, which runs in its own thread.
+ONCE = {"translator", "precision_check"}
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    with simulated_gpu(monkeypatch) as simulated:
+        yield simulated
+
+
+def stain(gpu, model, shape=SHAPE, **options):
+    volume = Volume.from_array(grey_values(shape).astype("uint16"), voxel_um=5.0, name="array")
+    config = StainConfig(patch_px=32, z_chunk=4, **options.pop("config", {}))
+    stained = stain_volume(model, volume, config=config, intensity=LEVELS, device="cuda:0", **options)
+    assert stained.shape == (*shape, 3)
+    return Counter(where.partition(".")[0] for where in gpu.waits)
+
+
+@pytest.fixture(params=["exact tiles", "blended patches", "slice context and noise"])
+def model(request, tmp_path):
+    if request.param == "slice context and noise":
+        spec = {"in_channels": 1, "ct_slices": 3, "noise": NoiseSpec(channels=1)}
+        return toy_model(tmp_path / "model", CHANNEL | {"in_channels": 4}, **spec)
+    return toy_model(tmp_path / "model", CHANNEL if request.param == "exact tiles" else RESNET)
+
+
+def test_nothing_waits_while_a_volume_is_stained(gpu, model):
+    assert set(stain(gpu, model)) <= ONCE
+    # Each z chunk is copied there once, as stored, and comes back once, with the number of wrong values of each slice.
+    chunks = [4, 4, 2]
+    assert [shape for shape in gpu.downloads if len(shape) == 4] == [(n, *SHAPE[1:], 3) for n in chunks]
+    assert [shape for shape in gpu.downloads if len(shape) == 1] == [(n,) for n in chunks]
+    assert len([shape for shape in gpu.uploads if len(shape) == 3 and shape[1:] == SHAPE[1:]]) == len(chunks)
+
+
+def test_nothing_waits_while_a_volume_is_stained_along_three_axes(gpu, model):
+    assert set(stain(gpu, model, config={"planes": "zyx"})) <= ONCE
+
+
+def test_the_channels_of_a_stored_volume_come_back_before_the_rows(gpu, model, tmp_path):
+    values = grey_values(SHAPE).astype("uint16")
+    volume, out = Volume.from_array(values, voxel_um=5.0, name="array"), tmp_path / "out.ome.zarr"
+    stain_volume(model, volume, out, config=StainConfig(patch_px=32, z_chunk=4), intensity=LEVELS, device="cuda:0")
+    assert [shape for shape in gpu.downloads if len(shape) == 4] == [(n, 3, *SHAPE[1:]) for n in (4, 4, 2)]
+    assert {where.partition(".")[0] for where in gpu.waits} <= ONCE
