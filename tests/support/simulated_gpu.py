@@ -31,8 +31,7 @@ class SimulatedGpu(TorchDispatchMode):
     Attributes
     ----------
     waits : list of str
-        What made the host wait, with module and function: operators whose result the host needs, and copies that are not
-        asynchronous.
+        What made the host wait, with module and function: reads of numbers, and copies that are not asynchronous.
     uploads, downloads : list of tuple of int
         Shapes of the tensors that were copied to and from the device.
     operators : int
