@@ -62,3 +62,8 @@ def test_the_channels_of_a_stored_volume_come_back_before_the_rows(gpu, model, t
     stain_volume(model, volume, out, config=StainConfig(patch_px=32, z_chunk=4), intensity=LEVELS, device="cuda:0")
     assert [shape for shape in gpu.downloads if len(shape) == 4] == [(n, 3, *SHAPE[1:]) for n in (4, 4, 2)]
     assert {where.partition(".")[0] for where in gpu.waits} <= ONCE
+
+
+def test_statistics_of_a_volume_are_computed_on_the_device(gpu, tmp_path):
+    model = toy_model(tmp_path / "model", RESNET)
+    assert set(stain(gpu, model, config={"statistics": "volume"})) <= ONCE | {"volume_statistics", "integers"}

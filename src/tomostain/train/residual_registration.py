@@ -168,7 +168,8 @@ def _gauss_newton(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor)
     weighted = jacobian * weight.expand_as(difference).reshape(-1)
     curvature, downhill = (jacobian @ weighted.T).double(), -(weighted @ difference.reshape(-1)).double()
     curvature += _RIDGE * torch.diag(torch.diagonal(curvature)) + 1e-9 * torch.eye(6, device=affine.device)
-    return torch.linalg.solve(curvature, downhill).to(affine).reshape(2, 3)
+    # Without a check of the result, for which the host would wait: what is not finite is refused in the end.
+    return torch.linalg.solve_ex(curvature, downhill)[0].to(affine).reshape(2, 3)
 
 
 def _monomials(shape: tuple[int, int], like: Tensor) -> Tensor:
