@@ -19,6 +19,7 @@ MOVED = {
     "tomostain.measure.run": ("MAPS",),
     "tomostain.ood.regional_reference": ("fit_reference",),
     "tomostain.register.locate": ("check_sizes", "shows_metal"),
+    "tomostain.stain.multi_axis": ("fuse", "HALF_WEIGHT_DISTANCE"),
     "tomostain.train.data": ("LoadedDataset", "PairSource"),
     "tomostain.train.host_copy": ("copy_together", "pack", "unpack"),
     "tomostain.train.sampling": ("network_scale", "patch_at"),

@@ -1,13 +1,10 @@
-"""Staining along three axes: the fusion, its z chunks on disk, and resuming after an interruption."""
+"""Staining along three axes: its z chunks on disk, and resuming after an interruption."""
 
 import multiprocessing
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from tests.support.toys import LEVELS, colours, grey_values, toy_model
 from tomostain.errors import InputError
@@ -15,7 +12,7 @@ from tomostain.imaging.intensity import normalise_ct
 from tomostain.io import open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.scratch import Scratch
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_slice, stain_volume
-from tomostain.stain.multi_axis import fuse
+from tomostain.stain.fusion import fuse
 
 CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=7, planes="zyx", fuse="median")
 SHAPE = (37, 40, 34)
@@ -71,26 +68,6 @@ def test_a_volume_is_stained_across_another_axis_only(model, volume, axis_by_axi
     )
 
 
-DRAWINGS = hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 3), st.integers(1, 4), st.just(3)))
-
-
-@given(DRAWINGS, st.permutations(range(3)))
-@example(np.array([[[[140, 200, 200]]], [[[200] * 3]], [[[200] * 3]]], np.uint8), [1, 2, 0])  # a tie
-def test_fusing_is_independent_of_the_order_and_keeps_equal_values(drawings, order):
-    for how in ("mean", "median", "weighted"):
-        fused = fuse(list(drawings), how)
-        np.testing.assert_array_equal(fused, fuse([drawings[i] for i in order], how))
-        np.testing.assert_array_equal(fuse([drawings[0]] * 3, how), drawings[0])
-        assert (fused >= drawings.min(axis=0)).all()
-        assert (fused <= drawings.max(axis=0)).all()
-
-
-@given(DRAWINGS)
-def test_the_fusions_are_what_they_are_called(drawings):
-    np.testing.assert_array_equal(fuse(list(drawings), "median"), np.sort(drawings, axis=0)[1])
-    assert np.abs(fuse(list(drawings), "mean") - drawings.mean(axis=0)).max() <= 0.5 + 1e-4
-
-
 class BreakOffError(Exception):
     pass
 
@@ -142,8 +119,6 @@ def test_impossible_rotations_are_refused(model, volume, tmp_path):
         stain_volume(model, volume, tmp_path / "out", voxel_um=(6.0, 5.0, 5.0), **options)
     with pytest.raises(InputError, match="uncertainty is only available with `planes=z`"):
         stain_volume(model, volume, tmp_path / "out", uncertainty=tmp_path / "uncertainty", **options)
-    with pytest.raises(InputError, match="fuse 'most': unknown; give mean, median or weighted"):
-        fuse([np.zeros((1, 3), np.uint8)] * 3, "most")
     assert not (tmp_path / "out").exists()
 
 

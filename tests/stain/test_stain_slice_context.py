@@ -23,7 +23,7 @@ from tomostain.stain import (
     stain_slice,
     stain_volume,
 )
-from tomostain.stain.multi_axis import fuse
+from tomostain.stain.fusion import fuse
 from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
 from tomostain.stain.volume_statistics import fit_volume_statistics, sample_tiles
 from tomostain.tiling.exact import halo_of

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tomostain.errors import InterruptedRunError
 from tomostain.io.atomic import temporary_folder
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
+from tomostain.stain.fusion import fuse
 from tomostain.stain.job import Grey, StainJob, filtered_chunk, normalised_chunk, with_volume_statistics
-from tomostain.stain.multi_axis import OtherAxes, fuse
+from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.slice_stainer import PendingColours
 from tomostain.stain.slices import colours_of_slice
 from tomostain.stain.transfer import Uploaded

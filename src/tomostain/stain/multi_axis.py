@@ -10,7 +10,7 @@ it is complete.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError
-from tomostain.integers import to_integers
+from tomostain.deprecation import renamed
 from tomostain.io.ome_zarr.scratch import Scratch
 from tomostain.progress import Progress
 from tomostain.stain.job import StainJob, normalised_chunk
@@ -32,45 +31,7 @@ ReadChunk = Callable[[int, int], NDArray[Any]]
 MakeChunk = Callable[[int, NDArray[Any]], NDArray[Any]]
 AXES = {"y": 1, "x": 2}
 CHUNK = 32
-# Distance from the median at which the weight is one half, grey levels.
-HALF_WEIGHT_DISTANCE = 8.0
 _WAIT_S = 0.5
-
-
-def fuse(colours: Sequence[RGB], how: str) -> RGB:
-    """Fuse the colours of the same voxels from staining along several axes.
-
-    Parameters
-    ----------
-    colours : sequence of ndarray of uint8, shape (…, 3)
-        Two or more, of one shape.
-    how : {"mean", "median", "weighted"}
-        Weighted: with weight 1 / (1 + distance / 8 grey levels), where the distance is that from the median, averaged
-        over the channels.
-
-    Returns
-    -------
-    ndarray of uint8, shape (…, 3)
-
-    Examples
-    --------
-    >>> a, b, c = (np.full((1, 3), grey, np.uint8) for grey in (10, 12, 100))
-    >>> [fuse([a, b, c], how)[0, 0].item() for how in ("mean", "median", "weighted")]
-    [41, 12, 15]
-    """
-    stack = np.stack(colours).astype(np.float32)
-    if how == "mean":
-        fused = stack.mean(axis=0)
-    elif how == "median":
-        fused = np.median(stack, axis=0)
-    elif how == "weighted":
-        distance = np.abs(stack - np.median(stack, axis=0)).mean(axis=-1, keepdims=True)
-        weights = 1 / (1 + distance / HALF_WEIGHT_DISTANCE)
-        # Sorted, so that rounding does not depend on the order of the input.
-        fused = np.sort(weights * stack, axis=0).sum(axis=0) / np.sort(weights, axis=0).sum(axis=0)
-    else:
-        raise InputError(f"fuse '{how}': unknown; give mean, median or weighted")
-    return to_integers(fused, np.uint8, "fused colours")
 
 
 class OtherAxes:
@@ -166,3 +127,7 @@ def _make_unlocked(target: Scratch, read: ReadChunk, make: MakeChunk, label: str
         write=lambda chunk, made: target.write(chunk[0], made),
         after=after,
     )
+
+
+_MOVED = "tomostain.stain.fusion"
+__getattr__ = renamed(__name__, {name: f"{_MOVED}:{name}" for name in ("fuse", "HALF_WEIGHT_DISTANCE")})
