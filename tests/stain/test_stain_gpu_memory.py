@@ -86,14 +86,14 @@ def test_an_upload_without_memory_is_tried_again_and_then_an_error(monkeypatch: 
     emptied: list[bool] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     sent: Any = _sent
-    assert sent(_Full(0), torch.device("cuda")) == "sent"
+    assert sent(_Full(0), torch.device("cuda"), "grey values of 8 slices") == "sent"
     assert not emptied
-    assert sent(_Full(1), torch.device("cuda")) == "sent"
+    assert sent(_Full(1), torch.device("cuda"), "grey values of 8 slices") == "sent"
     assert emptied == [True]
     with pytest.raises(
-        InputError, match=r"out of memory on cuda: .* 8 slices need 6 MB; give a smaller `z_chunk`"
+        InputError, match=r"out of memory on cuda: the grey values of 8 slices need 6 MB; give a smaller `z_chunk`"
     ) as e:
-        sent(_Full(2), torch.device("cuda"))
+        sent(_Full(2), torch.device("cuda"), "grey values of 8 slices")
     assert e.value.parameter == "z_chunk"
 
 

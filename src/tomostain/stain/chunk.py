@@ -29,9 +29,10 @@ class Chunk:
     Attributes
     ----------
     ct : ndarray or Uploaded, shape (n, Y, X)
-        Slices, with the neighbours at both ends that the models see: normalised, or on a GPU as they are stored.
+        Slices, with the neighbours at both ends that the models see: normalised, or on a GPU as they are stored, with
+        their colours along other axes. Empty if z is not among the axes.
     other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
-        The same slices, stained along other axes.
+        The same slices, stained along other axes, on the host.
     start : int
         Index of the first slice to stain.
     """
@@ -48,31 +49,28 @@ class PendingChunk:
     Attributes
     ----------
     colours : PendingColours or ndarray of uint8
-        On a GPU, the slices along z; otherwise the whole result.
-    other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
-        To fuse with `colours`.
-    fuse : str
-        How.
+        On a GPU, the slices; otherwise the whole result.
     """
 
     colours: PendingColours | RGB
-    other_axes: Sequence[RGB] = ()
-    fuse: str = "median"
 
     def result(self) -> RGB:
         """Wait for the result of `stain_chunk`; may be called in another thread."""
         if isinstance(self.colours, np.ndarray):
             return self.colours
-        colours = self.colours.result()
-        return (fuse([colours, *self.other_axes], self.fuse) if self.other_axes else colours)[None]
+        return self.colours.result()[None]
 
 
 def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | None = None) -> Chunk:
     """Read the input of the slices `start` to `stop`; on a GPU, begin to copy it there."""
-    margin = job.ct_slices // 2 if "z" in job.config.planes else 0
+    margin = job.ct_slices // 2
     others = other_axes.read(start, stop) if other_axes else ()
+    if "z" not in job.config.planes:
+        return Chunk(np.empty((0, *job.volume.shape[1:]), np.uint16), others, start)
     if job.is_batched:
-        return Chunk(job.stainer.upload(filtered_chunk(job, start, stop, margin), stop - start), others, start)
+        ct = job.stainer.upload(filtered_chunk(job, start, stop, margin), stop - start)
+        ct.others = [job.stainer.transfer.upload(each, what="colours along another axis") for each in others]
+        return Chunk(ct, start=start)
     return Chunk(normalised_chunk(job, start, stop, margin), others, start)
 
 
@@ -97,12 +95,12 @@ def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> R
 def begin_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> PendingChunk:
     """Begin to stain a chunk; as `stain_chunk`, but on a GPU this does not wait for the colours."""
     if "z" not in job.config.planes:
-        report(len(chunk.ct))
+        report(len(chunk.other_axes[0]))
         return PendingChunk(np.stack(chunk.other_axes))
     if isinstance(chunk.ct, Uploaded):
         count = len(chunk.ct) - 2 * (job.ct_slices // 2)
         positions = [job.position(chunk.start + index) for index in range(count)]
-        return PendingChunk(job.stainer.begin(chunk.ct, positions, report), chunk.other_axes, job.config.fuse)
+        return PendingChunk(job.stainer.begin(chunk.ct, positions, report))
     return PendingChunk(_stain_one_by_one(job, chunk, chunk.ct, report))
 
 

@@ -155,17 +155,22 @@ class StainJob:
 
         They take at most a quarter of the free memory of the host, and their grey values of that of the GPU.
         """
-        if not self.is_batched:
-            return ONE_EACH
-        device, pixels = self.translator.device, self.volume.shape[1] * self.volume.shape[2]
+        pixels = self.volume.shape[1] * self.volume.shape[2]
         uploaded = min(self.config.z_chunk, self.volume.shape[0]) + self.ct_slices - 1
         grey_bytes = 4 if self.halo else self.volume.dtype.itemsize  # float32 after the Gaussian filter
-        on_host = (uploaded + 2 * self.halo) * pixels * (2 * self.volume.dtype.itemsize + WRITTEN_BYTES)
-        free_on_gpu = free_gpu_memory(device) if device.type == "cuda" else None
-        flight = pieces_in_flight(available_cores(), on_host, free_memory()).at_most(
-            pieces_in_flight(available_cores(), uploaded * pixels * grey_bytes, free_on_gpu)
-        )
+        others = 3 * (len(self.config.planes) - 1)  # colours along other axes, which are fused on the device
+        on_host = (uploaded + 2 * self.halo) * pixels * (2 * self.volume.dtype.itemsize + 2 * others + WRITTEN_BYTES)
+        flight = self.pieces_in_flight(on_host, uploaded * pixels * (grey_bytes + others))
         return flight if self.volume.is_concurrent else replace(flight, ahead=1)
+
+    def pieces_in_flight(self, host_bytes: int, device_bytes: int) -> InFlight:
+        """Return how many pieces of work that take this memory are read and written at the same time."""
+        if not self.is_batched:
+            return ONE_EACH
+        device, cores = self.translator.device, available_cores()
+        free_on_gpu = free_gpu_memory(device) if device.type == "cuda" else None
+        on_host = pieces_in_flight(cores, host_bytes, free_memory())
+        return on_host.at_most(pieces_in_flight(cores, device_bytes, free_on_gpu))
 
     @functools.cached_property
     def stainer(self) -> SliceStainer:
@@ -184,11 +189,6 @@ class StainJob:
         """Report how far the precision is from float32, if slices were compared and this was not reported yet."""
         if "stainer" in vars(self):  # not if no slice was stained
             self.stainer.report_precision()
-
-    @functools.cached_property
-    def stainer_of_normalised(self) -> SliceStainer:
-        """Stains grey values that are normalised."""
-        return SliceStainer(self.translator, self.config, source=str(self.volume.path))
 
     @property
     def has_noise(self) -> bool:

@@ -15,6 +15,7 @@ from tomostain.networks.build import size_step
 from tomostain.paths import StrPath
 from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk
 from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
+from tomostain.stain.multi_axis import turned_dtype
 from tomostain.stain.pass_size import pass_size
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
@@ -142,7 +143,7 @@ def plan(request: StainRequest) -> StainPlan:
         volumes * int(depth * height * width * 3 * 8 / 7),
         max(reading, staining) * depth * axes,
         job.intensity,
-        scratch_bytes=(2 + 3 * others) * depth * height * width if others else 0,
+        scratch_bytes=(turned_dtype(job).itemsize + 3 * others) * depth * height * width if others else 0,
         free_bytes=_free(request.out_path),
         read_share=reading / max(staining, 1e-9),
         gpu_bytes=_gpu_memory(job, slices) if job.translator.device.type != "cpu" else 0,
@@ -183,7 +184,8 @@ def _gpu_memory(job: StainJob, slices: int) -> int:
     pass_px = size.patches * patch**2 or size.slices * math.prod(
         min(size.tile_px, side) for side in job.volume.shape[1:]
     )
-    chunks = job.in_flight.pieces * (slices + job.ct_slices - 1) * job.volume.dtype.itemsize
+    others = 3 * (len(job.config.planes) - 1)  # colours along other axes
+    chunks = job.in_flight.pieces * (slices + job.ct_slices - 1) * (job.volume.dtype.itemsize + others)
     return pixels * (chunks + size.slices * (4 * job.ct_slices + 3 * 8 + 3)) + pass_px * bytes_px
 
 

@@ -20,6 +20,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
+from tomostain.stain.fusion import fuse_tensors
 from tomostain.stain.pass_size import PassSize, pass_size
 from tomostain.stain.pixels import normalise, to_bytes
 from tomostain.stain.precision_check import TILES, Deviation, PrecisionComparison, measure_deviation
@@ -93,7 +94,8 @@ class SliceStainer:
         Parameters
         ----------
         grey : Uploaded
-            Grey values (n + ct_slices - 1, Y, X): the slices, and the neighbours that the model sees.
+            Grey values (n + ct_slices - 1, Y, X): the slices, and the neighbours that the model sees. If they have
+            colours along other axes, the result is fused.
         positions : sequence of SlicePosition
             Of the n slices.
         report : callable, optional
@@ -187,7 +189,11 @@ class SliceStainer:
         """Return colours and counts of wrong values; None if the memory of the GPU does not suffice."""
         try:
             drawn = self._drawn(translator, self._images(translator, grey, positions, first, last), size)
-            return to_bytes(drawn, planar=self.transfer.planar)
+            colours, wrong = to_bytes(drawn, planar=self.transfer.planar)
+            if grey.others:
+                others = [each.values[first:last] for each in grey.others]
+                colours = fuse_tensors([colours, *others], self.config.fuse)
+            return colours, wrong
         except torch.cuda.OutOfMemoryError:
             return None
 
@@ -261,8 +267,9 @@ class SliceStainer:
         assert pending.grey is not None
         wide = SliceStainer(pending.translator.in_float32(), self.config, self.reference, self.source)
         margin = len(pending.grey) - len(pending.positions)
-        part = pending.grey.values[index : index + 1 + margin]
-        return torch.from_numpy(wide.begin(Uploaded(part, pending.grey.dtype), [pending.positions[index]]).result())[0]
+        part = pending.grey.part(index, index + 1 + margin)
+        part.others = [each.part(index, index + 1) for each in pending.grey.others]
+        return torch.from_numpy(wide.begin(part, [pending.positions[index]]).result())[0]
 
 
 @dataclass(eq=False)

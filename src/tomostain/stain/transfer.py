@@ -1,5 +1,6 @@
 """Copies between the host and a device that do not wait: pinned memory, and a stream for each direction."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ _DIRECT = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "fl
 
 @dataclass(eq=False)
 class Uploaded:
-    """Grey values on a device, in the type in which they are stored.
+    """Grey values or colours on a device, in the type in which they are stored.
 
     Attributes
     ----------
@@ -31,12 +32,15 @@ class Uploaded:
         Recorded when the copy ends; None on a CPU.
     target : Tensor of uint8 or None
         Memory of the host for the colours: allocated where the slices are read, because pinned memory takes time.
+    others : sequence of Uploaded
+        The colours (n, Y, X, 3) of the same slices that were stained along other axes, to fuse with their own.
     """
 
     values: Tensor
     dtype: str
     event: torch.cuda.Event | None = None
     target: Tensor | None = None
+    others: Sequence["Uploaded"] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -57,6 +61,12 @@ class Uploaded:
             stream = torch.cuda.current_stream(self.values.device)
             stream.wait_event(self.event)
             self.values.record_stream(stream)
+        for other in self.others:
+            other.wait()
+
+    def part(self, first: int, last: int) -> "Uploaded":
+        """Return some slices of values that are used on the current stream; without those of other axes."""
+        return Uploaded(self.values[first:last], self.dtype)
 
     def floats(self, first: int, last: int) -> Tensor:
         """Return the grey values of some slices as float32."""
@@ -64,7 +74,7 @@ class Uploaded:
         if self.dtype in _SIGNED:
             _, wide, mask = _SIGNED[self.dtype]
             part = part.to(wide).bitwise_and_(mask)
-        return part.to(torch.float32)
+        return part.to(torch.float32).contiguous()
 
 
 class Transfer:
@@ -82,35 +92,38 @@ class Transfer:
         self._up = torch.cuda.Stream(device) if self.is_gpu else None
         self._down = torch.cuda.Stream(device) if self.is_gpu else None
 
-    def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
+    def upload(self, values: NDArray[np.generic], slices: int | None = None, what: str = "grey values") -> Uploaded:
         """Begin to copy grey values to the device; may be called in any thread.
 
         Parameters
         ----------
-        values : ndarray, shape (Z, Y, X)
+        values : ndarray, shape (Z, Y, X), or of colours (Z, Y, X, 3)
+            With its axes in any order in memory. A GPU gets them in that order and sorts them when they are used.
         slices : int, optional
             Number of slices to stain: allocate the memory for their colours too.
+        what : str
+            Name of the values in messages.
 
         Raises
         ------
         InputError
             If the memory of the GPU does not suffice.
         """
-        native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        native = values.astype(values.dtype.newbyteorder("="), copy=False)
         name = native.dtype.name
         if name in _SIGNED:
             native = native.view(_SIGNED[name][0])
         elif name not in _DIRECT:
             native, name = native.astype(np.float32), "float32"
-        if not native.flags.writeable and not self.is_gpu:
-            native = native.copy()
         if not self.is_gpu:
-            return Uploaded(torch.from_numpy(native), name)
+            native = np.ascontiguousarray(native)
+            return Uploaded(torch.from_numpy(native if native.flags.writeable else native.copy()), name)
+        stored, axes = in_memory_order(native)
         with torch.cuda.device(self.device), torch.cuda.stream(self._up):
-            pinned = torch.empty(native.shape, dtype=_torch_type(native), pin_memory=True)
-            in_parallel(lambda pair: np.copyto(*pair), zip(pinned.numpy(), native, strict=True))
+            pinned = torch.empty(stored.shape, dtype=_torch_type(stored), pin_memory=True)
+            in_parallel(lambda pair: np.copyto(*pair), zip(pinned.numpy(), stored, strict=True))
             event = torch.cuda.Event()
-            sent = _sent(pinned, self.device)
+            sent = _sent(pinned, self.device, f"{what} of {len(values)} slices").permute(axes)
             event.record(self._up)
         target = None if slices is None else self.colours((slices, *values.shape[1:]))
         return Uploaded(sent, name, event, target)
@@ -145,8 +158,21 @@ class Transfer:
         return torch.cuda.device(self.device) if self.is_gpu else nullcontext()
 
 
-def _sent(pinned: Tensor, device: torch.device) -> Tensor:
-    """Begin to copy grey values to a GPU."""
+def in_memory_order(values: NDArray[np.generic]) -> tuple[NDArray[np.generic], list[int]]:
+    """Return a view of an array with its axes in the order of memory, and the axes that turn it back.
+
+    Examples
+    --------
+    >>> view, axes = in_memory_order(np.zeros((2, 3, 5)).transpose(2, 0, 1))
+    >>> view.shape, axes, view.transpose(axes).shape
+    ((2, 3, 5), [2, 0, 1], (5, 2, 3))
+    """
+    order = sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis]))
+    return values.transpose(order), [order.index(axis) for axis in range(values.ndim)]
+
+
+def _sent(pinned: Tensor, device: torch.device, what: str) -> Tensor:
+    """Begin to copy values to a GPU."""
     try:
         return pinned.to(device, non_blocking=True)
     except torch.cuda.OutOfMemoryError:
@@ -156,7 +182,7 @@ def _sent(pinned: Tensor, device: torch.device) -> Tensor:
     except torch.cuda.OutOfMemoryError:
         size = format_bytes(pinned.numel() * pinned.element_size())
         raise InputError(
-            f"out of memory on {device}: the grey values of {len(pinned)} slices need {size}; give a smaller "
+            f"out of memory on {device}: the {what} need {size}; give a smaller "
             "`z_chunk`, end other programs that use the GPU, or set `device=cpu`",
             parameter="z_chunk",
         ) from None
