@@ -21,6 +21,8 @@ UNCHECKED = [
     "register/template_sampling.py: index.floor().long()",
     # Values outside 0 to 255 are counted on the device, and the count is read with the slices.
     "stain/pixels.py: colours.round().to(torch.uint8)",
+    # Means of bytes, where a check would make a GPU wait.
+    "stain/fusion.py: values.round_().to(torch.uint8)",
     # Clamped displacements in a training step, where a check would make a GPU wait; losses are checked instead.
     "train/losses.py: row.detach().floor().long()",
     "train/losses.py: column.detach().floor().long()",

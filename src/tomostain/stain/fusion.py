@@ -109,8 +109,13 @@ def _divided(values: Tensor, number: float) -> Tensor:
     return values.div_(values.new_full((), number))
 
 
+def _rounded(values: Tensor) -> Tensor:
+    """Round half to even. Means of bytes are finite and need no check, for which a GPU would wait."""
+    return values.round_().to(torch.uint8)
+
+
 def _mean(colours: Sequence[Tensor]) -> Tensor:
-    return _divided(_total(colours), len(colours)).round_().to(torch.uint8)
+    return _rounded(_divided(_total(colours), len(colours)))
 
 
 def _middle(colours: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -133,7 +138,7 @@ def _weighted(colours: Sequence[Tensor]) -> Tensor:
         weight = _divided(distance.to(torch.float32).mul_(0.5), channels)
         weights.append(_divided(weight, HALF_WEIGHT_DISTANCE).add_(1).reciprocal_())
     products = [weight * each for weight, each in zip(weights, colours, strict=True)]
-    return _total(_ordered(products)).div_(_total(_ordered(weights))).round_().to(torch.uint8)
+    return _rounded(_total(_ordered(products)).div_(_total(_ordered(weights))))
 
 
 _WAYS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {"mean": _mean, "median": _median, "weighted": _weighted}
