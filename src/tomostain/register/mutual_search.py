@@ -13,6 +13,7 @@ from scipy import fft, ndimage, optimize
 
 from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent
+from tomostain.register.bilinear import BilinearImage
 from tomostain.register.planar_images import PlanarImages
 from tomostain.register.planar_pose import PlanarPose
 from tomostain.register.strain_prior import strain_cost
@@ -52,8 +53,7 @@ def search_all_poses(images: PlanarImages, max_count: int, progress: Progress = 
         pose = PlanarPose(np.zeros(2), angle, number >= SEARCH_ANGLES, middle_um, np.zeros((2, 2)))
         rotated = _rotated(colours, pose, um, diagonal)
         score = _scores_of_shifts(rotated, spectra, shape)
-        peaks = ndimage.maximum_filter(score, 5) == score
-        for flat in np.argsort(np.where(peaks, score, -1.0), axis=None)[::-1][:_STARTS_PER_ANGLE]:
+        for flat in _highest_peaks(score):
             shift = np.array(np.unravel_index(flat, score.shape), dtype=np.float64)
             shift -= np.where(shift > np.array(coarse.ct.shape), shape, 0)
             centre = (shift + (diagonal - 1) / 2) * um
@@ -103,6 +103,15 @@ def _scores_of_shifts(rotated: NDArray[np.int64], spectra: NDArray[np.complex64]
     return np.where(n >= MIN_OVERLAP * total, evidence / total, -1.0)
 
 
+def _highest_peaks(score: Float) -> NDArray[np.intp]:
+    """Return the flat indices of the highest local maxima of the scores of shifts, highest first."""
+    peaks = ndimage.maximum_filter(score, 5) == score
+    # Shifts with too little overlap are many, and have the lowest score.
+    overlapping = np.flatnonzero(peaks & (score > -1.0))
+    places = overlapping if len(overlapping) >= _STARTS_PER_ANGLE else np.flatnonzero(peaks)
+    return places[np.argsort(score.flat[places])[::-1][:_STARTS_PER_ANGLE]]
+
+
 def _n_log_n(counts: Float) -> Float:
     return np.asarray(counts * np.log(np.maximum(counts, 1.0)))
 
@@ -143,7 +152,7 @@ class MutualScore:
         if len(pixels) > MAX_POINTS:
             pixels = pixels[np.random.default_rng(seed).choice(len(pixels), MAX_POINTS, replace=False)]
         self.images = images
-        self.points_um = np.asarray(pixels * images.pixel_um, dtype=np.float64)
+        self.points_um = np.asarray(pixels * images.pixel_um, dtype=np.float64, order="F")
         self.colours = images.colours[pixels[:, 0], pixels[:, 1]]
         self.classes = int(images.colours.max()) + 1
         # The position of each grey value among the classes, continuous, so that the score is a smooth function.
@@ -155,26 +164,42 @@ class MutualScore:
         self.position = np.interp(smooth, centres, np.arange(len(centres))).astype(np.float32)
         self.bins = len(centres)
         self.outside = ~images.valid
+        self._position = BilinearImage(self.position)
+        self._has_gaps = bool(self.outside.any())
+        self._first_cell = self.colours * self.bins
 
     def __call__(self, pose: PlanarPose) -> float:
         """Return (overlap) · I, nats."""
         index = (pose.points_um(self.points_um) / self.images.pixel_um).T
-        position = ndimage.map_coordinates(self.position, index, order=1, mode="constant", cval=-1.0)
-        shape = np.array(self.outside.shape)[:, None]
-        rounded = to_integers(np.clip(index, 0, shape - 1), np.int64, "positions in the µCT")
-        inside = ((index >= 0) & (index <= shape - 1)).all(axis=0) & ~self.outside[rounded[0], rounded[1]]
-        n = int(inside.sum())
+        inside = self._inside(index)
+        n = int(np.count_nonzero(inside))
         if n < MIN_OVERLAP * len(self.colours):
             return -1.0 + n / max(len(self.colours), 1)
-        low = np.minimum(position[inside].astype(np.int64), self.bins - 2)
-        part = position[inside] - low
-        cell = self.colours[inside] * self.bins + low
+        cell = self._first_cell
+        if n < len(cell):
+            index, cell = index[:, inside], cell[inside]
+        position = self._position.at(index)
+        low = np.minimum(position.astype(np.int64), self.bins - 2)
+        part = position - low
+        cell = cell + low
         length = self.classes * self.bins
         counts = np.bincount(cell, 1.0 - part, length) + np.bincount(cell + 1, part, length)
         joint = np.asarray(counts, dtype=np.float64).reshape(self.classes, self.bins)
         evidence = _soft_n_log_n(joint).sum() + n * np.log(n)
         evidence -= _soft_n_log_n(joint.sum(axis=0)).sum() + _soft_n_log_n(joint.sum(axis=1)).sum()
         return float(evidence / len(self.colours))
+
+    def _inside(self, index: Float) -> NDArray[np.bool_]:
+        """Return which positions (2, N), pixels, are on the slice and measured, shape (N,)."""
+        (rows, columns), (height, width) = index, self.outside.shape
+        inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
+        if self._has_gaps:
+            row, column = (
+                to_integers(np.clip(axis, 0, side - 1), np.int64, "positions in the µCT")
+                for axis, side in ((rows, height), (columns, width))
+            )
+            inside &= ~self.outside[row, column]
+        return np.asarray(inside)
 
 
 def _soft_n_log_n(counts: Float) -> Float:

@@ -59,7 +59,10 @@ class PlanarPose:
 
     def points_um(self, slide_um: Float) -> Float:
         """Return the positions (..., 2) of slide points (..., 2) on the slice, µm."""
-        return np.asarray((slide_um - self.middle_um) @ self.linear.T + self.centre_um)
+        around = slide_um - self.middle_um
+        # All rows, then all columns: NumPy takes many times as long over pairs of a row and a column.
+        moved = self.linear @ around.reshape(-1, 2).T + self.centre_um[:, None]
+        return np.asarray(moved.T.reshape(around.shape))
 
     def moved(self, shift_um: ArrayLike, turn: float = 0.0, strain: ArrayLike = _NO_STRAIN) -> "PlanarPose":
         """Return the pose with a shift, a rotation and a strain added."""
