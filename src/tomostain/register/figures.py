@@ -1,7 +1,6 @@
 """Figures of a registration: `qc.png`, the section in the volume, and candidates."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,6 @@ from tomostain.io.atomic import atomic_file
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.similarity import joint_histogram
 from tomostain.register.template import Template
-
-if TYPE_CHECKING:
-    from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 
 _SIDE_PX = 620
 _EDGE = (255, 60, 60)
@@ -81,6 +77,8 @@ def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template,
     """Draw the slide in the volume in 3D from two sides, with mean projections of the volume on the walls."""
     from matplotlib.figure import Figure
 
+    from tomostain.register.surface_figure import ColouredSurface
+
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     side_mm = resolution.side_um.numpy() / 1e3
     colours, mm = _picture_in_space(template, section)
@@ -88,8 +86,8 @@ def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template,
         axis = figure.add_subplot(1, 2, number, projection="3d", computed_zorder=False)
         # The walls that are behind the slide at this azimuth.
         for places, greys in _walls(resolution, far=(0.0, 1.0, 0.0) if number == 1 else (0.0, 0.0, 0.0)):
-            _draw_surface(axis, places, greys)
-        _draw_surface(axis, mm, colours)
+            axis.add_artist(ColouredSurface(places, greys))
+        axis.add_artist(ColouredSurface(mm, colours))
         axis.set(xlim=(0, side_mm[2]), ylim=(0, side_mm[1]), zlim=(0, side_mm[0]))
         axis.set(xlabel="x, mm", ylabel="y, mm", zlabel="z, mm")
         axis.set_box_aspect(side_mm[::-1] / side_mm.max())
@@ -97,12 +95,6 @@ def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template,
     figure.suptitle("Slide in the volume. Walls: mean of the volume along each axis", fontsize=10)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=95)
-
-
-def _draw_surface(axis: "Axes3D", places_mm: NDArray[np.float64], colours: NDArray[np.float32]) -> None:
-    """Draw a coloured surface at positions (R, C, 3) in (z, y, x)."""
-    z, y, x = np.moveaxis(places_mm, -1, 0)
-    axis.plot_surface(x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, antialiased=False)
 
 
 def _walls(
@@ -131,13 +123,14 @@ def _walls(
 def _picture_in_space(
     template: Template, section: Section, max_side: int = 110
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the slide at low resolution: colours (R, C, 4) and positions in the volume (R, C, 3), mm."""
+    """Return the slide at low resolution: colours (R, C, 4) and positions in the volume (R, C, 3), mm.
+
+    Glass without tissue is transparent.
+    """
     step = max(1, -(-max(template.rgb.shape[:2]) // max_side))
     small = block_mean(template.rgb, step) / 255.0
     index = np.stack(np.meshgrid(*[np.arange(n) for n in small.shape[:2]], indexing="ij"), axis=-1)
     on_slide = (index * step + (step - 1) / 2) * template.pixel_um + template.first_um
     places = section.to_volume_um(section.slide_to_section_um(on_slide)) / 1e3
-    opaque = np.ones((*small.shape[:2], 1), np.float32)
-    weighted = block_mean((template.weight > 0).astype(np.float32), step) > 0.5
-    places[~weighted] = np.nan
-    return np.concatenate([small, opaque], axis=2), places
+    tissue = block_mean((template.weight > 0).astype(np.float32), step) > 0.5
+    return np.concatenate([small, tissue[..., None].astype(np.float32)], axis=2), places
