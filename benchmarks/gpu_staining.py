@@ -150,7 +150,7 @@ class _Ways:
         """Return a row of the table."""
         speed = self.size.slice_px**2 / seconds / 1e6
         times = self.paper_s / seconds
-        return {"way": way, "precision": precision, "ms": 1000 * seconds, "times": times, "Mvoxel_s": speed}
+        return {"way": way, "precision": precision, "ms": 1000 * seconds, "times": times, "mvoxel_s": speed}
 
     def paper(self) -> Iterator[Row]:
         """Measure the paper's way, twice; the first time is longer."""
