@@ -29,6 +29,7 @@ from tomostain.stain.precision_check import measure_deviation
 from tomostain.stain.request import make_request
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import Transfer
+from tomostain.tiling.blend import blend_images
 from tomostain.tiling.noise import FIRST_SLICE, NoiseSpec
 
 CHANNEL = RESNET | {"norm": "channel"}
@@ -74,6 +75,19 @@ def test_bytes_are_rounded_half_to_even_and_wrong_values_are_counted() -> None:
     assert rounded.is_contiguous()
     assert wrong.tolist() == [0]
     assert to_bytes(values)[1].tolist() == [3]
+
+
+def test_white_blended_with_hann_weights_is_white() -> None:
+    white = blend_images(
+        lambda patches: torch.full((len(patches), 3, *patches.shape[-2:]), 255.0),
+        torch.zeros(1, 70, 61),
+        patch_px=32,
+        stride_px=16,
+        blend="hann",
+    )
+    rounded, wrong = to_bytes(white)
+    assert (rounded == 255).all()
+    assert wrong.tolist() == [0]
 
 
 @pytest.mark.parametrize("statistics", ["tile", "volume"])
