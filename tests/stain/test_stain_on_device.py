@@ -40,7 +40,7 @@ OVERLAPPING = StainConfig(patch_px=32, stride_px=16, z_chunk=4)
 @pytest.fixture
 def staged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stain z chunks on the CPU as on a GPU."""
-    monkeypatch.setattr(StainJob, "is_batched", property(lambda job: not job.ensemble))
+    monkeypatch.setattr(StainJob, "is_batched", True)
 
 
 def _sized(monkeypatch: pytest.MonkeyPatch, size: PassSize) -> None:

@@ -41,7 +41,7 @@ def rgb() -> NDArray[np.uint8]:
 
 def _options(monkeypatch: pytest.MonkeyPatch, staged: bool, planes: str = "z") -> dict[str, Any]:
     if staged:
-        monkeypatch.setattr(StainJob, "is_batched", property(lambda job: not job.ensemble))
+        monkeypatch.setattr(StainJob, "is_batched", True)
     return {"config": StainConfig(patch_px=64, z_chunk=4, planes=planes), "intensity": LEVELS}
 
 

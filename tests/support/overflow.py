@@ -44,4 +44,4 @@ def imitate_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
             f"tomostain.stain.{module}.choose_device", lambda name: cpu if name == "cpu" else torch.device("cuda")
         )
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    monkeypatch.setattr(StainJob, "is_batched", property(lambda job: not job.ensemble))
+    monkeypatch.setattr(StainJob, "is_batched", True)

@@ -125,9 +125,14 @@ def novel_share(slices: NDArray[Any], reference: TrainingReference) -> float:
         Normalised µCT. In each slice some thousand positions are examined.
     reference : TrainingReference
     """
-    free, needed = free_memory(), _BYTES_PER_PIXEL * slices[0].size
-    at_once = None if free is None else max(1, free // 2 // needed)
-    return float(np.mean(in_parallel(lambda ct: (reference.sample(ct) > 1.0).mean(), slices, at_once=at_once)))
+    shares = in_parallel(lambda ct: (reference.sample(ct) > 1.0).mean(), slices, at_once=slices_at_once(slices))
+    return float(np.mean(shares))
+
+
+def slices_at_once(slices: NDArray[Any]) -> int | None:
+    """Return how many slices may be compared at the same time: in half of the free memory; None if it is not known."""
+    free = free_memory()
+    return None if free is None else max(1, free // 2 // (_BYTES_PER_PIXEL * slices[0].size))
 
 
 __getattr__ = renamed(

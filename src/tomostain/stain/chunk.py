@@ -16,7 +16,7 @@ from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.slice_stainer import PendingColours
 from tomostain.stain.slices import colours_of_slice
 from tomostain.stain.transfer import Uploaded
-from tomostain.stain.uncertainty_map import uncertainty_map
+from tomostain.stain.uncertainty_stainer import PendingUncertainty
 from tomostain.tiling.slice_context import slice_contexts
 
 RGB = NDArray[np.uint8]
@@ -48,17 +48,18 @@ class PendingChunk:
 
     Attributes
     ----------
-    colours : PendingColours or ndarray of uint8
-        On a GPU, the slices; otherwise the whole result.
+    colours : PendingColours, PendingUncertainty or ndarray of uint8
+        On a GPU, the slices; with their uncertainty on every device; otherwise the whole result.
     """
 
-    colours: PendingColours | RGB
+    colours: PendingColours | PendingUncertainty | RGB
 
     def result(self) -> RGB:
         """Wait for the result of `stain_chunk`; may be called in another thread."""
         if isinstance(self.colours, np.ndarray):
             return self.colours
-        return self.colours.result()[None]
+        colours = self.colours.result()
+        return colours if isinstance(self.colours, PendingUncertainty) else colours[None]
 
 
 def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | None = None) -> Chunk:
@@ -97,28 +98,27 @@ def begin_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> P
     if "z" not in job.config.planes:
         report(len(chunk.other_axes[0]))
         return PendingChunk(np.stack(chunk.other_axes))
+    count = len(chunk.ct) - 2 * (job.ct_slices // 2)
+    positions = [job.position(chunk.start + index) for index in range(count)]
     if isinstance(chunk.ct, Uploaded):
-        count = len(chunk.ct) - 2 * (job.ct_slices // 2)
-        positions = [job.position(chunk.start + index) for index in range(count)]
         return PendingChunk(job.stainer.begin(chunk.ct, positions, report))
+    if job.ensemble:
+        stainer = job.stainer_with_uncertainty
+        return PendingChunk(stainer.begin(stainer.upload(chunk.ct), positions, report))
     return PendingChunk(_stain_one_by_one(job, chunk, chunk.ct, report))
 
 
 def _stain_one_by_one(job: StainJob, chunk: Chunk, ct: Grey, report: Callable[[int], None]) -> RGB:
-    """Stain a chunk slice by slice, with the uncertainty of each."""
+    """Stain a chunk slice by slice."""
     images = slice_contexts(ct, job.ct_slices)
-    results = 1 + bool(job.ensemble)
     if job.planar_colours:
-        result = np.moveaxis(np.empty((results, len(images), 3, *ct.shape[1:]), np.uint8), 2, -1)
+        result = np.moveaxis(np.empty((1, len(images), 3, *ct.shape[1:]), np.uint8), 2, -1)
     else:
-        result = np.empty((results, len(images), *ct.shape[1:], 3), np.uint8)
+        result = np.empty((1, len(images), *ct.shape[1:], 3), np.uint8)
     for index, image in enumerate(images):
         position = job.position(chunk.start + index)
         planar = job.planar_colours
         result[0, index] = colours_of_slice(job.translator, image, job.config, position, planar=planar)
-        if job.ensemble:
-            samples = job.noise_samples
-            result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config, position, samples)
         if chunk.other_axes:
             others = (stained[index] for stained in chunk.other_axes)
             result[0, index] = fuse([result[0, index], *others], job.config.fuse)

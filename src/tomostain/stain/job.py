@@ -31,6 +31,7 @@ from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import FULL_SCALE
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
+from tomostain.stain.uncertainty_stainer import UncertaintyStainer
 from tomostain.stain.volume_statistics import (
     check_instance_norm,
     fit_volume_statistics,
@@ -147,7 +148,7 @@ class StainJob:
     @property
     def is_batched(self) -> bool:
         """Whether a z chunk is stained at once and without waiting for its colours: on a GPU."""
-        return self.translator.device.type != "cpu" and not self.ensemble
+        return self.translator.device.type != "cpu"
 
     @functools.cached_property
     def in_flight(self) -> InFlight:
@@ -173,16 +174,22 @@ class StainJob:
         return on_host.at_most(pieces_in_flight(cores, device_bytes, free_on_gpu))
 
     @functools.cached_property
-    def stainer(self) -> SliceStainer:
-        """Stains the z chunks of the volume, from grey values as they are stored."""
-        source = str(self.volume.path)
-        return SliceStainer(
-            self.translator,
-            self.config,
-            self.intensity,
-            source,
-            compares_precisions=True,
-            planar=self.planar_colours,
+    def stainer(self) -> SliceStainer | UncertaintyStainer:
+        """Stains the z chunks of the volume, from grey values as they are stored; with their uncertainty if asked."""
+        about = self.config, self.intensity, str(self.volume.path)
+        if self.ensemble:
+            samples, planar = self.noise_samples, self.planar_colours
+            return UncertaintyStainer(
+                self.ensemble, *about, noise_samples=samples, compares_precisions=True, planar=planar
+            )
+        return SliceStainer(self.translator, *about, compares_precisions=True, planar=self.planar_colours)
+
+    @functools.cached_property
+    def stainer_with_uncertainty(self) -> UncertaintyStainer:
+        """Stains grey values that are normalised, and computes the uncertainty."""
+        source, planar = str(self.volume.path), self.planar_colours
+        return UncertaintyStainer(
+            self.ensemble, self.config, source=source, noise_samples=self.noise_samples, planar=planar
         )
 
     def report_precision(self) -> None:

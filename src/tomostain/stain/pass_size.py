@@ -99,6 +99,18 @@ def pass_size(translator: Translator, config: StainConfig, shape: tuple[int, int
     )
 
 
+def batch_end(first: int, count: int, size: int) -> int:
+    """Return the end of the batch that begins at `first`: of equal batches of at most `size` slices.
+
+    Examples
+    --------
+    >>> batch_end(0, 10, 4), batch_end(4, 10, 4), batch_end(7, 10, 4)
+    (4, 7, 10)
+    """
+    remaining = count - first
+    return first + -(-remaining // -(-remaining // size))
+
+
 def _square_of(pixels: int) -> int:
     return math.isqrt(max(1, pixels))
 

@@ -1,4 +1,6 @@
-"""Conversion of whole slices on a device: grey values to the normalised scale, colours to bytes."""
+"""Whole slices on a device: grey values to the normalised scale, colours to bytes, and the spread of colours."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -39,3 +41,31 @@ def to_bytes(colours: Tensor, *, planar: bool = False) -> tuple[Tensor, Tensor]:
     if planar:
         return rounded.contiguous().permute(0, 2, 3, 1), wrong
     return rounded.permute(0, 2, 3, 1).contiguous(), wrong
+
+
+def mean_deviation(images: Sequence[Tensor]) -> Tensor:
+    """Return `tomostain.stain.uncertainty.disagreement` of slices, with the same bits.
+
+    Parameters
+    ----------
+    images : sequence of Tensor of uint8, shape (N, Y, X, 3)
+        The same slices, two or more times.
+
+    Returns
+    -------
+    Tensor of float32, shape (N, Y, X)
+    """
+    first = images[0]
+    # A GPU multiplies by the reciprocal of a number of the host; these are on the device, so that it divides.
+    number, channels = (first.new_full((), count, dtype=torch.float32) for count in (len(images), 3))
+    total = first.float()
+    for image in images[1:]:
+        total += image
+    mean = total.div_(number)
+    squares = torch.zeros_like(mean)
+    for image in images:
+        squares += (image - mean).square_()
+    # On a CPU, torch's square root of float32 is not the nearest number.
+    deviation = squares.div_(number).double().sqrt_().float()
+    red, green, blue = deviation.unbind(-1)
+    return (red + green).add_(blue).div_(channels)

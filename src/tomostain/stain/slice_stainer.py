@@ -21,7 +21,7 @@ from tomostain.imaging.intensity import IntensityReference
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
 from tomostain.stain.fusion import fuse_tensors
-from tomostain.stain.pass_size import PassSize, pass_size
+from tomostain.stain.pass_size import PassSize, batch_end, pass_size
 from tomostain.stain.pixels import normalise, to_bytes
 from tomostain.stain.precision_check import TILES, Deviation, PrecisionComparison, measure_deviation
 from tomostain.stain.transfer import Transfer, Uploaded
@@ -113,12 +113,19 @@ class SliceStainer:
         grey.wait()
         with self.transfer.active():
             pending = self._begin(self.translator, grey, positions, report)
-            if self._compares:  # after the first chunk, so that the GPU has work while the float32 form is built
-                self._compares = False
-                self._comparison = PrecisionComparison(partial(self._compare, grey, positions))
-            elif self._comparison is not None and self._comparison.done:
-                self.report_precision()
+            self.compare_precisions(grey, positions)
             return pending
+
+    def compare_precisions(self, grey: Uploaded, positions: Sequence[SlicePosition]) -> None:
+        """Begin to compare the first slices with float32 in another thread, or report the result once it is known.
+
+        Call this after the slices are begun, so that the GPU has work while the float32 form is built.
+        """
+        if self._compares:
+            self._compares = False
+            self._comparison = PrecisionComparison(partial(self._compare, grey, positions))
+        elif self._comparison is not None and self._comparison.done:
+            self.report_precision()
 
     def _compare(self, grey: Uploaded, positions: Sequence[SlicePosition]) -> Deviation | None:
         with self.transfer.active():
@@ -150,7 +157,7 @@ class SliceStainer:
         pending = PendingColours(self, translator, grey, positions, target)
         pending.wrong = self.transfer.host((count,), torch.int64)
         wrong: list[Tensor] = []
-        for first, last, batch in self._batches(translator, grey, positions):
+        for first, last, batch in self._batches(grey, positions):
             colours, bad = batch
             pending.copied = self.transfer.download(colours, pending.colours[first:last])
             wrong.append(bad)
@@ -160,33 +167,45 @@ class SliceStainer:
         return pending
 
     def _batches(
-        self, translator: Translator, grey: Uploaded, positions: Sequence[SlicePosition]
+        self, grey: Uploaded, positions: Sequence[SlicePosition]
     ) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
         """Yield first and last slice of each batch, with its colours (n, Y, X, 3) and counts of wrong values (n,)."""
-        if self.size is None:
-            self.size = pass_size(translator, self.config, (grey.shape[1], grey.shape[2]), len(positions))
         first, count = 0, len(positions)
         while first < count:
-            size = self.size
-            remaining = count - first
-            last = first + -(-remaining // -(-remaining // size.slices))  # equal batches
-            batch = self._try_batch(translator, grey, positions, first, last, size)
+            last = batch_end(first, count, self.size_for(grey, count).slices)
+            batch = self.try_batch(grey, positions, first, last)
             if batch is not None:
                 yield first, last, batch
                 first = last
                 continue
-            self._halve(translator, size)
+            self.halve()
 
-    def _try_batch(
-        self,
-        translator: Translator,
-        grey: Uploaded,
-        positions: Sequence[SlicePosition],
-        first: int,
-        last: int,
-        size: PassSize,
+    def size_for(self, grey: Uploaded, count: int) -> PassSize:
+        """Return how much of some slices goes through the network at once; chosen at the first call."""
+        if self.size is None:
+            self.size = pass_size(self.translator, self.config, (grey.shape[1], grey.shape[2]), count)
+        return self.size
+
+    def try_batch(
+        self, grey: Uploaded, positions: Sequence[SlicePosition], first: int, last: int
     ) -> tuple[Tensor, Tensor] | None:
-        """Return colours and counts of wrong values; None if the memory of the GPU does not suffice."""
+        """Stain some of the slices on the device.
+
+        Parameters
+        ----------
+        grey, positions
+            As for `begin`.
+        first, last : int
+            Of the slices, half-open.
+
+        Returns
+        -------
+        colours : Tensor of uint8, shape (last - first, Y, X, 3)
+        wrong : Tensor of int64, shape (last - first,)
+            Number of values of each slice that are no colours.
+            None instead of both if the memory of the GPU does not suffice; call `halve`.
+        """
+        translator, size = self.translator, self.size_for(grey, len(positions))
         try:
             drawn = self._drawn(translator, self._images(translator, grey, positions, first, last), size)
             colours, wrong = to_bytes(drawn, planar=self.transfer.planar)
@@ -197,8 +216,10 @@ class SliceStainer:
         except torch.cuda.OutOfMemoryError:
             return None
 
-    def _halve(self, translator: Translator, size: PassSize) -> None:
-        smaller = size.halved()
+    def halve(self) -> None:
+        """Let half as much go through the network at once, or raise `InputError` if that is not possible."""
+        translator, size = self.translator, self.size
+        smaller = None if size is None else size.halved()
         if translator.runner is not None:
             translator.runner.forget()
         if self.transfer.is_gpu:
@@ -265,10 +286,8 @@ class SliceStainer:
         """Return a slice (Y, X, 3) that is stained in float32."""
         assert pending.translator.in_float32 is not None
         assert pending.grey is not None
-        wide = SliceStainer(pending.translator.in_float32(), self.config, self.reference, self.source)
-        margin = len(pending.grey) - len(pending.positions)
-        part = pending.grey.part(index, index + 1 + margin)
-        part.others = [each.part(index, index + 1) for each in pending.grey.others]
+        wide = type(self)(pending.translator.in_float32(), self.config, self.reference, self.source)
+        part = pending.grey.around(index, len(pending.positions))
         return torch.from_numpy(wide.begin(part, [pending.positions[index]]).result())[0]
 
 

@@ -34,6 +34,8 @@ class Uploaded:
         Memory of the host for the colours: allocated where the slices are read, because pinned memory takes time.
     others : sequence of Uploaded
         The colours (n, Y, X, 3) of the same slices that were stained along other axes, to fuse with their own.
+    on_host : ndarray or None
+        The same grey values on the host, if something is computed from them there.
     """
 
     values: Tensor
@@ -41,6 +43,7 @@ class Uploaded:
     event: torch.cuda.Event | None = None
     target: Tensor | None = None
     others: Sequence["Uploaded"] = ()
+    on_host: NDArray[np.generic] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -67,6 +70,12 @@ class Uploaded:
     def part(self, first: int, last: int) -> "Uploaded":
         """Return some slices of values that are used on the current stream; without those of other axes."""
         return Uploaded(self.values[first:last], self.dtype)
+
+    def around(self, index: int, count: int) -> "Uploaded":
+        """Return one of `count` slices with the neighbours at both sides that all of them have."""
+        part = self.part(index, index + 1 + len(self) - count)
+        part.others = [each.part(index, index + 1) for each in self.others]
+        return part
 
     def floats(self, first: int, last: int) -> Tensor:
         """Return the grey values of some slices as float32."""

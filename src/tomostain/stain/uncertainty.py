@@ -6,7 +6,8 @@ disagreement of models of several folds shows where the colours depend on the sp
 error |G_yx(G_xy(x)) - x| shows where the µCT cannot be recovered from the colours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.noise import FIRST_SLICE, SlicePosition, with_noise
 
 Float32 = NDArray[np.float32]
+Map = TypeVar("Map", NDArray[np.float32], Tensor)
 CYCLE, DISAGREEMENT, NOVELTY, SPREAD = "cycle error", "disagreement", "novelty", "noise spread"
 DISAGREEMENT_OR_NOVELTY = "disagreement or novelty"
 # Values that count as uncertainty 1: the whole step from background to bone; this standard deviation between models, or
@@ -62,16 +64,23 @@ def cycle_error(
         If the translator has no reverse generator.
     """
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
-    forward = with_slice_statistics(translator, ct, config)
+    error = patch_error(with_slice_statistics(translator, ct, config))
+    return blend_tiles(error, with_noise(ct, translator.spec.noise, position), **config.blending())[..., 0]
 
+
+def patch_error(translator: Translator) -> Callable[[Tensor], Tensor]:
+    """Return the function that `cycle_error` blends: patches as the translator takes them → their error, (B, 1, H, W).
+
+    The error is on the device of the translator.
+    """
     low, high = map(float, translator.spec.ct_window)
 
     def error(patches: Tensor) -> Tensor:
         # Values outside the window of the network cannot be recovered.
         ct, _ = split_noise(patches.to(translator.device, torch.float32), translator.spec.noise_channels)
-        return (translator.back(forward(patches)) - ct.clip(low, high)).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
+        return (translator.back(translator(patches)) - ct.clip(low, high)).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
 
-    return blend_tiles(error, with_noise(ct, translator.spec.noise, position), **config.blending())[..., 0]
+    return error
 
 
 def disagreement(images: Sequence[NDArray[np.uint8]]) -> Float32:
@@ -128,7 +137,12 @@ def noise_spread(images: Sequence[NDArray[np.uint8]]) -> Float32:
     >>> round(float(noise_spread([a, b])[0, 0]), 2)
     2.83
     """
-    return disagreement(images) * np.float32(np.sqrt(len(images) / (len(images) - 1)))
+    return disagreement(images) * spread_factor(len(images))
+
+
+def spread_factor(images: int) -> np.float32:
+    """Return the ratio of `noise_spread` to `disagreement` of so many images."""
+    return np.float32(np.sqrt(images / (images - 1)))
 
 
 def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32]) -> Float32:
@@ -149,8 +163,10 @@ def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArr
     return np.min([novelty(ct, reference) for reference in references if reference], axis=0)
 
 
-def combined(disagreement: Float32 | None, novelty: Float32 | None, spread: Float32 | None = None) -> Float32:
+def combined(disagreement: Map | None, novelty: Map | None, spread: Map | None = None) -> Map:
     """Return the uncertainty, 0 to 1: the maximum of disagreement, spread and novelty above 1, by their full scales.
+
+    Arrays or tensors, with the same bits. Parts that are rounded to grey levels have the same maximum.
 
     Examples
     --------
@@ -158,14 +174,19 @@ def combined(disagreement: Float32 | None, novelty: Float32 | None, spread: Floa
     >>> combined(a, b).tolist()
     [[0.25, 0.5]]
     """
-    parts = []
+    parts: list[Any] = []
     if disagreement is not None:
         parts.append(disagreement / FULL_SCALE[DISAGREEMENT])
     if spread is not None:
         parts.append(spread / FULL_SCALE[SPREAD])
     if novelty is not None:
         parts.append((novelty - 1.0) / (FULL_SCALE[NOVELTY] - 1.0))
-    return np.clip(np.max(parts, axis=0), 0.0, 1.0).astype(np.float32)
+    largest: Any
+    if isinstance(parts[0], Tensor):
+        largest = torch.stack(parts).amax(dim=0).clip(0.0, 1.0)
+    else:
+        largest = np.clip(np.max(parts, axis=0), 0.0, 1.0).astype(np.float32)
+    return largest
 
 
 def patch_means(uncertainty: Float32, error: Float32, mask: NDArray[np.bool_], patch_px: int) -> NDArray[np.float64]:

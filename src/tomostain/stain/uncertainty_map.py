@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.integers import to_integers
+from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io.models import REVERSE
 from tomostain.io.models import Model as StoredModel
 from tomostain.models import find_model
@@ -112,7 +112,9 @@ def uncertainty_map(
         Grey: black is 0, white the full scale (`tomostain.stain.uncertainty.FULL_SCALE`) of `kind_of`.
     """
     if kind_of(translators, noise_samples) == CYCLE:
-        uncertainty = np.clip(_finite_cycle_error(translators[0], middle_slices(ct, 1), config, position), 0, 1)
+        error = _finite_cycle_error(translators[0], middle_slices(ct, 1), config, position)
+        refuse_not_finite(error, "uncertainty")
+        uncertainty = np.clip(error, 0, 1)
     else:
         others = [stain_slice(other, ct, config, position) for other in translators[1:]]
         seeds = following_seeds(position.seed, noise_samples - 1)
