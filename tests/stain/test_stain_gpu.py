@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.support.toys import LEVELS, colours, grey_values, toy_model, weights_of
+from tests.support.toys import LEVELS, colours, grey_values, toy_model, two_way_model, weights_of
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec, Volume, open_stained, save_model
@@ -18,6 +18,7 @@ from tomostain.stain import StainConfig, Translator, load_translator, stain_slic
 from tomostain.stain.pass_size import PassSize
 from tomostain.stain.runner import NetworkRunner
 from tomostain.stain.slice_stainer import SliceStainer
+from tomostain.stain.uncertainty_stainer import UncertaintyStainer
 from tomostain.tiling.noise import FIRST_SLICE, NoiseSpec
 
 pytestmark = pytest.mark.gpu
@@ -87,6 +88,45 @@ def test_the_uncertainty_agrees_with_the_cpu(tmp_path: Path) -> None:
             maps.append(colours(uncertainty))
         assert maps[0].std() > 5
         assert _apart(*maps) <= most
+
+
+def test_the_uncertainty_of_seeds_and_the_cycle_error_agree_with_the_cpu(tmp_path: Path) -> None:
+    noise = NoiseSpec(channels=1)
+    noisy = [
+        toy_model(tmp_path / f"noisy{seed}", CHANNEL | {"in_channels": 2}, seed, in_channels=1, noise=noise)
+        for seed in range(2)
+    ]
+    volume = _volume((5, 80, 70))
+    for name, models, samples in (
+        ("seeds", noisy, 3),
+        ("cycle", [two_way_model(tmp_path / "model", CHANNEL)], 1),
+    ):
+        maps = []
+        for device in ("cpu", "cuda"):
+            out, uncertainty = (tmp_path / f"{kind}-{name}-{device}.ome.zarr" for kind in ("out", "uncertainty"))
+            options: dict[str, Any] = {"ensemble": models[1:], "uncertainty": uncertainty, "noise_samples": samples}
+            config = StainConfig(z_chunk=3, precision="float32")
+            stain_volume(models[0], volume, out, config=config, device=device, intensity=LEVELS, **options)
+            maps.append(colours(uncertainty))
+        assert maps[0].std() > 5
+        assert _apart(*maps) <= 2
+
+
+def test_the_host_waits_only_for_colours_and_uncertainty(tmp_path: Path) -> None:
+    models = [toy_model(tmp_path / f"model{seed}", CHANNEL, seed) for seed in range(2)]
+    translators = [load_translator(model, "cuda", precision="float16") for model in models]
+    stainer = UncertaintyStainer(translators, _config(CHANNEL).for_model(32, tile_invariant=True), LEVELS)
+    chunks = [grey_values((6, 128, 160), seed) for seed in range(3)]
+    positions = [FIRST_SLICE.moved(n) for n in range(6)]
+    expected = [stainer.begin(stainer.upload(chunk), positions).result().copy() for chunk in chunks]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pending = [stainer.begin(stainer.upload(chunk), positions) for chunk in chunks]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for begun, stained in zip(pending, expected, strict=True):
+        assert _apart(begun.result(), stained) <= 1
 
 
 def test_a_volume_on_disk_is_float16_by_default_and_may_be_continued(tmp_path: Path) -> None:

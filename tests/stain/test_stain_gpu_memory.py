@@ -21,6 +21,7 @@ from tomostain.stain.request import make_request
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import _sent
 from tomostain.stain.translator import _run
+from tomostain.stain.uncertainty_stainer import comparison_bytes, slices_compared
 from tomostain.tiling.noise import FIRST_SLICE
 
 CHANNEL = RESNET | {"norm": "channel"}
@@ -48,6 +49,39 @@ def test_chunks_in_flight_take_a_quarter_of_the_memory_of_the_gpu(
     on_gpu = replace(job, translator=replace(job.translator, device=torch.device("cuda")))
     expected = flight if volume.is_concurrent else replace(flight, ahead=1)
     assert on_gpu.in_flight == expected
+
+
+def test_the_memory_of_compared_models_is_not_used_for_chunks_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [toy_model(tmp_path / str(seed), CHANNEL, seed) for seed in range(3)]
+    volume = Volume.from_array(grey_values((12, 40, 44)), voxel_um=5.0, name="array")
+    free = [0]
+    monkeypatch.setattr("tomostain.stain.job.free_gpu_memory", lambda _: free[0])
+    monkeypatch.setattr("tomostain.stain.job.free_memory", lambda: None)
+    monkeypatch.setattr("tomostain.stain.job.available_cores", lambda: 16)
+    opened, paths = {}, {"out": tmp_path / "out.ome.zarr", "uncertainty": tmp_path / "map.ome.zarr"}
+    for number in (2, 3):
+        request = make_request(
+            models[0], volume, config=StainConfig(z_chunk=4), intensity=LEVELS, ensemble=models[1:number], **paths
+        )
+        job = StainJob.open(request)
+        opened[number] = replace(job, translator=replace(job.translator, device=torch.device("cuda")))
+    needed = {number: job.comparison_bytes for number, job in opened.items()}
+    assert needed[3] - needed[2] == 4 * 40 * 44 * 3  # the colours of another model
+    for less, pieces in ((0, 7), (1, 6)):
+        for number, job in opened.items():
+            free[0] = 4 * 7 * CHUNK + needed[number] - less
+            vars(job).pop("in_flight", None)
+            assert job.in_flight.pieces == (pieces if volume.is_concurrent else min(pieces, 6))
+
+
+def test_images_that_are_compared_are_at_most_eight_megapixels_each() -> None:
+    assert slices_compared(16, 512**2) == 16
+    assert slices_compared(16, 1024**2) == 8
+    assert slices_compared(16, 4096**2) == 1
+    assert comparison_bytes(3, 16, 1024**2) == comparison_bytes(3, 64, 1024**2)
+    assert comparison_bytes(1, 16, 1024**2) == 0
 
 
 def test_grey_values_are_freed_when_the_colours_are_complete(tmp_path: Path) -> None:

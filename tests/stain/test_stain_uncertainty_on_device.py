@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from tests.support.operators import count_operators
 from tests.support.overflow import Overflowing
-from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model, weights_of
-from tomostain import __version__
+from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model, two_way_model
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import normalise_ct
-from tomostain.io import ModelSpec, Volume, save_model
+from tomostain.io import Volume
 from tomostain.ood.novelty import training_reference
 from tomostain.stain import StainConfig, StainJob, Translator, load_translator, stain_slice, stain_volume
 from tomostain.stain import uncertainty_stainer as module
@@ -53,15 +52,6 @@ def _seen() -> dict[str, Any]:
     ).to_arrays()
 
 
-def _two_way(folder: Path) -> Path:
-    """Write a model with a reverse generator."""
-    reverse = CHANNEL | {"in_channels": 3, "out_channels": 1}
-    about = {"voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__}
-    states = [weights_of(each, seed).state_dict() for seed, each in enumerate((CHANNEL, reverse))]
-    save_model(folder, ModelSpec(generator=CHANNEL, reverse=reverse, in_channels=1, **about), *states)
-    return folder
-
-
 def _two(folder: Path, **about: Any) -> list[Path]:
     return [toy_model(folder / f"model{seed}", CHANNEL, seed, **about) for seed in range(2)]
 
@@ -83,7 +73,7 @@ CASES: dict[str, tuple[Callable[[Path], list[Path]], int]] = {
     "novelty": (lambda folder: [toy_model(folder / "model", CHANNEL, seen=_seen())], 1),
     "everything": (lambda folder: _noisy(folder, 2, seen=_seen()), 2),
     "slice context": (_context, 1),
-    "cycle error": (lambda folder: [_two_way(folder / "model")], 1),
+    "cycle error": (lambda folder: [two_way_model(folder / "model", CHANNEL)], 1),
 }
 
 
@@ -321,7 +311,7 @@ def test_a_slice_that_is_not_finite_for_some_seeds_is_stained_in_float32(tmp_pat
 
 
 def test_a_cycle_error_that_is_not_finite_is_computed_in_float32_or_an_error(tmp_path: Path) -> None:
-    exact = load_translator(_two_way(tmp_path / "model"), "cpu", reverse=True)
+    exact = load_translator(two_way_model(tmp_path / "model", CHANNEL), "cpu", reverse=True)
     expected = _begun([exact]).result()
     assert expected[1].std() > 2
     assert exact.reverse is not None

@@ -33,6 +33,15 @@ def toy_model(folder: Path, network: dict[str, Any] = RESNET, seed: int = 0, see
     return folder
 
 
+def two_way_model(folder: Path, network: dict[str, Any] = RESNET) -> Path:
+    """Write a model of random weights that has a reverse generator."""
+    reverse = network | {"in_channels": 3, "out_channels": 1}
+    about = {"voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__}
+    states = [weights_of(each, seed).state_dict() for seed, each in enumerate((network, reverse))]
+    save_model(folder, ModelSpec(generator=network, reverse=reverse, in_channels=1, **about), *states)
+    return folder
+
+
 def grey_values(shape: tuple[int, ...], seed: int = 0, sigma: float = 1.5) -> NDArray[np.uint16]:
     """Return smooth noise from 0 to 1000."""
     values = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), sigma)

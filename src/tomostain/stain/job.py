@@ -31,7 +31,7 @@ from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import FULL_SCALE
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
-from tomostain.stain.uncertainty_stainer import UncertaintyStainer
+from tomostain.stain.uncertainty_stainer import UncertaintyStainer, comparison_bytes
 from tomostain.stain.volume_statistics import (
     check_instance_norm,
     fit_volume_statistics,
@@ -154,13 +154,15 @@ class StainJob:
     def in_flight(self) -> InFlight:
         """How many z chunks are read and written at the same time. On a CPU, staining takes longer than both.
 
-        They take at most a quarter of the free memory of the host, and their grey values of that of the GPU.
+        They take at most a quarter of the free memory of the host, and their grey values of that of the GPU, without
+        the images that are compared for the uncertainty.
         """
         pixels = self.volume.shape[1] * self.volume.shape[2]
         uploaded = min(self.config.z_chunk, self.volume.shape[0]) + self.ct_slices - 1
         grey_bytes = 4 if self.halo else self.volume.dtype.itemsize  # float32 after the Gaussian filter
         others = 3 * (len(self.config.planes) - 1)  # colours along other axes, which are fused on the device
-        on_host = (uploaded + 2 * self.halo) * pixels * (2 * self.volume.dtype.itemsize + 2 * others + WRITTEN_BYTES)
+        written = WRITTEN_BYTES * (1 + bool(self.ensemble))
+        on_host = (uploaded + 2 * self.halo) * pixels * (2 * self.volume.dtype.itemsize + 2 * others + written)
         flight = self.pieces_in_flight(on_host, uploaded * pixels * (grey_bytes + others))
         return flight if self.volume.is_concurrent else replace(flight, ahead=1)
 
@@ -169,9 +171,16 @@ class StainJob:
         if not self.is_batched:
             return ONE_EACH
         device, cores = self.translator.device, available_cores()
-        free_on_gpu = free_gpu_memory(device) if device.type == "cuda" else None
+        free_on_gpu = max(0, free_gpu_memory(device) - self.comparison_bytes) if device.type == "cuda" else None
         on_host = pieces_in_flight(cores, host_bytes, free_memory())
         return on_host.at_most(pieces_in_flight(cores, device_bytes, free_on_gpu))
+
+    @property
+    def comparison_bytes(self) -> int:
+        """Memory on a GPU of the images that are compared for the uncertainty: of each model and each further seed."""
+        images = len(self.ensemble) + self.noise_samples - 1
+        depth, rows, columns = self.volume.shape
+        return comparison_bytes(images, min(self.config.z_chunk, depth), rows * columns)
 
     @functools.cached_property
     def stainer(self) -> SliceStainer | UncertaintyStainer:

@@ -19,6 +19,7 @@ from tomostain.stain.multi_axis import turned_dtype
 from tomostain.stain.pass_size import pass_size
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
+from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty_map import uncertainty_map
 from tomostain.stain.volume_statistics import TILES
 from tomostain.tiling.exact import halo_of
@@ -174,19 +175,29 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
 
 
 def _gpu_memory(job: StainJob, slices: int) -> int:
-    """Return the bytes on a GPU: grey values, colours and sums of the chunks, and the feature maps of a pass."""
-    pixels, generator = job.volume.shape[1] * job.volume.shape[2], job.translator.spec.generator
-    size = pass_size(job.translator, job.config, (job.volume.shape[1], job.volume.shape[2]), slices)
-    bytes_px = parse_generator_spec(generator).activation_bytes_per_pixel
+    """Return the bytes on a GPU: grey values, colours and sums of the chunks, and the feature maps of a pass.
+
+    The models of an ensemble run one after the other.
+    """
+    pixels = job.volume.shape[1] * job.volume.shape[2]
+    passes = [_pass_memory(job, each, slices) for each in job.ensemble or (job.translator,)]
+    at_once, in_network = min(number for number, _ in passes), max(needed for _, needed in passes)
+    others = 3 * (len(job.config.planes) - 1)  # colours along other axes
+    chunks = job.in_flight.pieces * (slices + job.ct_slices - 1) * (job.volume.dtype.itemsize + others)
+    return pixels * (chunks + at_once * (4 * job.ct_slices + 3 * 8 + 3)) + in_network + job.comparison_bytes
+
+
+def _pass_memory(job: StainJob, translator: Translator, slices: int) -> tuple[int, int]:
+    """Return how many slices go through a network at once, and the bytes of its feature maps."""
+    size = pass_size(translator, job.config, (job.volume.shape[1], job.volume.shape[2]), slices)
+    bytes_px = parse_generator_spec(translator.spec.generator).activation_bytes_per_pixel
     if job.config.precision != "float32":
         bytes_px //= 2
-    patch = job.config.tiling(job.translator.spec.patch_px)[0]
+    patch = job.config.tiling(translator.spec.patch_px)[0]
     pass_px = size.patches * patch**2 or size.slices * math.prod(
         min(size.tile_px, side) for side in job.volume.shape[1:]
     )
-    others = 3 * (len(job.config.planes) - 1)  # colours along other axes
-    chunks = job.in_flight.pieces * (slices + job.ct_slices - 1) * (job.volume.dtype.itemsize + others)
-    return pixels * (chunks + size.slices * (4 * job.ct_slices + 3 * 8 + 3)) + pass_px * bytes_px
+    return size.slices, pass_px * bytes_px
 
 
 def _seconds_per_slice_on_gpu(job: StainJob, chunk: Chunk) -> float:

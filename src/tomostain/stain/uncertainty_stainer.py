@@ -21,7 +21,7 @@ from tomostain.io.parallel import in_parallel
 from tomostain.ood.novelty import slices_at_once
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import following_seeds
-from tomostain.stain.pass_size import PassSize, batch_end
+from tomostain.stain.pass_size import MAX_BATCH_PX, PassSize, batch_end
 from tomostain.stain.pixels import mean_deviation, to_bytes
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import Uploaded
@@ -34,6 +34,8 @@ from tomostain.tiling.noise import SlicePosition
 RGB = NDArray[np.uint8]
 Run = tuple[SliceStainer, Sequence[SlicePosition]]
 Batch = tuple[Tensor, Tensor | None, Tensor]
+_DEVIATION_BYTES = 72
+"""Memory of the standard deviation and of the map, for each pixel."""
 
 
 class CycleErrorStainer(SliceStainer):
@@ -167,9 +169,10 @@ class UncertaintyStainer:
     def _batches(self, grey: Uploaded, runs: Sequence[Run]) -> Iterator[tuple[int, int, Batch]]:
         """Yield first and last slice of each batch, with its colours, map and counts of wrong values."""
         first, count = 0, len(runs[0][1])
+        largest = slices_compared(count, grey.shape[1] * grey.shape[2])
         while first < count:
             slices = min(stainer.size_for(grey, count).slices for stainer in self.stainers)
-            last = batch_end(first, count, slices)
+            last = batch_end(first, count, min(slices, largest))
             batch = self._try_batch(grey, runs, first, last)
             if isinstance(batch, SliceStainer):
                 batch.halve()
@@ -248,6 +251,22 @@ class UncertaintyStainer:
                 np.copyto(uncertainty_on_host, novelty)
             else:
                 np.maximum(uncertainty_on_host, novelty, out=uncertainty_on_host)
+
+
+def slices_compared(slices: int, pixels: int) -> int:
+    """Return how many of some slices of so many pixels are compared at once: their images are in memory together."""
+    return max(1, min(slices, MAX_BATCH_PX // pixels))
+
+
+def comparison_bytes(images: int, slices: int, pixels: int) -> int:
+    """Return the memory on a device of the images of a batch that are compared, and of their standard deviation.
+
+    Examples
+    --------
+    >>> comparison_bytes(1, 16, 1024**2), comparison_bytes(2, 16, 1024**2) / 8 / 1024**2
+    (0, 78.0)
+    """
+    return slices_compared(slices, pixels) * pixels * (3 * images + _DEVIATION_BYTES) if images > 1 else 0
 
 
 @dataclass(eq=False)
