@@ -1,5 +1,6 @@
 """Band-limited noise and cell patterns as functions of position in µm, independent of the resolution."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,6 +11,17 @@ from scipy import ndimage
 from tomostain.integers import to_integers
 
 Float32 = NDArray[np.float32]
+_STEPS = (-1, 0, 1)
+# Points of a foam that are computed together, so that the vectors to 27 cells stay in the cache.
+_TOGETHER = 2048
+
+
+def _squared_length(z: Float32, y: Float32, x: Float32) -> Float32:
+    """Return the squared lengths (n,) of vectors, given by their components."""
+    total = z * z
+    total += y * y
+    total += x * x
+    return total
 
 
 def dot(points: Float32, vector: Float32) -> Float32:
@@ -144,15 +156,28 @@ class Cells:
 
     def around(self, points_um: Float32) -> tuple[list[Float32], list[NDArray[np.int64]]]:
         """Return the vectors (µm) from the feature points of the 3^dimensions cells around, and their table rows."""
+        parts, rows = zip(*self._neighbours(points_um), strict=True)
+        return [np.stack(vector, axis=1) for vector in parts], list(rows)
+
+    def _neighbours(self, points_um: Float32) -> Iterator[tuple[list[Float32], NDArray[np.int64]]]:
+        """Yield for each of the 3^dimensions cells around the components (n,) of the vectors, and the table rows."""
         cell, inside = self._split(points_um)
-        dimensions = len(self.sides)
-        vectors, rows = [], []
-        for offset in product((-1, 0, 1), repeat=dimensions):
-            index = self._index(cell + np.array(offset))
-            point = self.table.take(index, axis=0)[:, :dimensions] + np.array(offset, dtype=np.float32)
-            vectors.append((inside - point) * np.float32(self.cell_um))
-            rows.append(index)
-        return vectors, rows
+        columns = [np.ascontiguousarray(self.table[:, axis]) for axis in range(len(self.sides))]
+        within = [np.ascontiguousarray(part) for part in inside.T]
+        # The steps along an axis repeat, so that their remainders are computed once.
+        steps = [{o: (cell[:, axis] + o) % side for o in _STEPS} for axis, side in enumerate(self.sides)]
+        for offset in product(_STEPS, repeat=len(self.sides)):
+            index = steps[0][offset[0]]
+            for axis in range(1, len(self.sides)):
+                index = index * self.sides[axis] + steps[axis][offset[axis]]
+            vector = []
+            for part, column, step in zip(within, columns, offset, strict=True):
+                point = column.take(index)
+                point += np.float32(step)
+                np.subtract(part, point, out=point)
+                point *= np.float32(self.cell_um)
+                vector.append(point)
+            yield vector, index
 
     def foam(self, points_um: Float32) -> tuple[Float32, Float32]:
         """Return the distance to the nearest and to the next wall of the points' Voronoi cells, µm.
@@ -167,20 +192,30 @@ class Cells:
         -------
         wall, edge : ndarray of float32, shape (n,)
         """
-        vectors, _ = self.around(points_um)
-        squares = np.stack([np.einsum("ij,ij->i", v, v) for v in vectors])
-        best = squares.argmin(axis=0)
-        nearest = np.take_along_axis(squares, best[None], axis=0)[0]
-        home = np.stack(vectors)[best, np.arange(len(best))]
+        parts = [self._foam(points_um[i : i + _TOGETHER]) for i in range(0, max(1, len(points_um)), _TOGETHER)]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _foam(self, points_um: Float32) -> tuple[Float32, Float32]:
+        cells: list[tuple[list[Float32], Float32]] = []
+        nearest = np.full(len(points_um), np.inf, dtype=np.float32)
+        best, home = np.zeros(len(points_um), dtype=np.int64), np.zeros(points_um.T.shape, dtype=np.float32)
+        for number, (vector, _) in enumerate(self._neighbours(points_um)):
+            square = _squared_length(*vector)
+            cells.append((vector, square))
+            closer = square < nearest
+            np.copyto(best, number, where=closer)
+            for target, values in zip((nearest, *home), (square, *vector), strict=True):
+                np.copyto(target, values, where=closer)
         wall = np.full(len(best), np.inf, dtype=np.float32)
         edge = wall.copy()
-        for number, (vector, square) in enumerate(zip(vectors, squares, strict=True)):
-            away = vector - home
-            gap = np.sqrt(np.einsum("ij,ij->i", away, away))
-            distance = (square - nearest) / np.maximum(2 * gap, 1e-3)
+        for number, (vector, square) in enumerate(cells):
+            gap = np.sqrt(_squared_length(*(part - start for part, start in zip(vector, home, strict=True))))
+            gap *= 2
+            distance = square - nearest
+            distance /= np.maximum(gap, 1e-3, out=gap)
             distance[best == number] = np.inf
-            edge = np.minimum(edge, np.maximum(wall, distance))
-            wall = np.minimum(wall, distance)
+            np.minimum(edge, np.maximum(wall, distance), out=edge)
+            np.minimum(wall, distance, out=wall)
         return wall, edge
 
     def _split(self, points_um: Float32) -> tuple[NDArray[np.int64], Float32]:
