@@ -29,7 +29,7 @@ from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.pipeline import InFlight
 from tomostain.stain.request import make_request
 from tomostain.stain.slice_stainer import PendingColours, SliceStainer
-from tomostain.stain.transfer import Transfer, Uploaded
+from tomostain.stain.transfer import Transfer, Uploaded, in_memory_order
 
 CHANNEL = RESNET | {"norm": "channel"}
 CONFIG = StainConfig(patch_px=64, z_chunk=7, planes="zyx")
@@ -188,6 +188,27 @@ def test_colours_are_fused_before_the_only_copy_to_the_host(
     assert copies == {"3D uint16": 10, "4D uint8": 12, "torch.uint8": sum(SHAPE), "torch.int64": 10}
 
 
+def test_a_device_may_get_the_values_in_any_order_of_axes(
+    model: Path, values: NDArray[np.uint16], expected: NDArray[np.uint8], staged: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU gets them as they are in memory: those of slices across x with x last."""
+    upload, orders = Transfer.upload, set()
+
+    def unsorted(self: Transfer, values: NDArray[Any], *arguments: Any, **options: Any) -> Uploaded:
+        uploaded = upload(self, values, *arguments, **options)
+        view, axes = in_memory_order(values)
+        uploaded.values = uploaded.values.permute(np.argsort(axes).tolist()).contiguous().permute(axes)
+        np.testing.assert_array_equal(uploaded.values.numpy().view(values.dtype), values)
+        assert view.flags.c_contiguous
+        orders.add(tuple(axes))
+        return uploaded
+
+    monkeypatch.setattr(Transfer, "upload", unsorted)
+    np.testing.assert_array_equal(stain_volume(model, _volume(values), config=CONFIG, intensity=LEVELS), expected)
+    # Grey values across z, y and x, and colours along y and x.
+    assert orders == {(0, 1, 2), (1, 0, 2), (2, 0, 1), (1, 0, 2, 3), (1, 2, 0, 3)}
+
+
 def test_nothing_waits_for_the_device_until_the_colours_are_used(
     model: Path, values: NDArray[np.uint16], tmp_path: Path, staged: None
 ) -> None:
@@ -238,8 +259,13 @@ def test_output_that_is_not_finite_names_slice_and_axis_and_is_not_stored(
     out, config = tmp_path / "out.ome.zarr", CONFIG.model_copy(update={"precision": "float16"})
     with pytest.raises(InputError, match=r"slice 10 along y: .* not finite numbers; .*set `precision=float32`"):
         stain_volume(half, _volume(_with_bright_slices()), out, config=config, intensity=LEVELS)
-    markers = {path.name for path in (tmp_path / ".out.ome.zarr.planes" / "y").rglob("*.done")}
-    assert not any(name.startswith("0.") or name == "0.done" for name in markers)
+    written = {name: {path.name for path in (tmp_path / ".out.ome.zarr.planes" / name).glob("*.done")} for name in "yx"}
+    assert "000000.done" not in written["y"]
+    assert not written["x"]
+    assert {path.name for path in (tmp_path / ".out.ome.zarr.planes" / "grey").glob("*.done")} == {
+        "000000.done",
+        "000032.done",
+    }
 
 
 def test_slices_along_every_axis_are_stained_in_float32_where_half_precision_overflows(
