@@ -25,6 +25,7 @@ from tomostain.networks.precision import Precision
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
 from tomostain.stain.runner import NetworkRunner
 from tomostain.stain.slice_stainer import PendingColours, SliceStainer
+from tomostain.stain.uncertainty_stainer import PendingUncertainty, UncertaintyStainer
 from tomostain.stain.volume_statistics import fit_volume_statistics
 from tomostain.tiling.grid import tile_starts
 from tomostain.tiling.noise import FIRST_SLICE
@@ -76,13 +77,12 @@ def papers_way(translator: Translator, ct: NDArray[np.uint16], patch_px: int) ->
     return to_integers(total / weight, np.uint8, "colours")
 
 
-def seconds_per_slice(translator: Translator, config: StainConfig, volume: NDArray[np.uint16], size: Size) -> float:
+def seconds_per_slice(stainer: SliceStainer | UncertaintyStainer, volume: NDArray[np.uint16], size: Size) -> float:
     """Return the time of a slice in z chunks: uploaded, normalised, stained and copied back, as `stain_volume` does."""
-    stainer = SliceStainer(translator, config, REFERENCE)
     positions = [FIRST_SLICE.moved(n) for n in range(len(volume))]
 
     def chunks(number: int) -> None:
-        pending: PendingColours | None = None
+        pending: PendingColours | PendingUncertainty | None = None
         for _ in range(number):
             passes = stainer.begin(stainer.upload(volume), positions)
             if pending is not None:
@@ -163,7 +163,7 @@ class _Ways:
         """Measure one of our recipes: slices of a volume, and a single one."""
         model = self.load(recipe, precision)
         config = StainConfig().for_model(self.size.patch_px, model.tile_invariant)
-        seconds = seconds_per_slice(model, config, self.volume, self.size)
+        seconds = seconds_per_slice(SliceStainer(model, config, REFERENCE), self.volume, self.size)
         yield self.row(f"`{recipe}`, {config.blend} tiles", precision, seconds)
         seconds = timed(lambda: stain_slice(model, self.volume[0], config), self.size)
         yield self.row(f"`{recipe}`, `stain_slice`", precision, seconds)
@@ -173,10 +173,19 @@ class _Ways:
         model, side = self.load(PAPER, precision), self.size.patch_px
         tiles = np.random.default_rng(1).integers(8000, 32000, (4, side, side)).astype(np.float32)
         config = StainConfig(statistics="volume").for_model(side)
-        seconds = seconds_per_slice(fit_volume_statistics(model, tiles), config, self.volume, self.size)
+        stainer = SliceStainer(fit_volume_statistics(model, tiles), config, REFERENCE)
+        seconds = seconds_per_slice(stainer, self.volume, self.size)
         yield self.row(f"`{PAPER}`, statistics of the volume, {config.blend} tiles", precision, seconds)
-        seconds = seconds_per_slice(model, StainConfig().for_model(side), self.volume[:2], self.size)
+        stainer = SliceStainer(model, StainConfig().for_model(side), REFERENCE)
+        seconds = seconds_per_slice(stainer, self.volume[:2], self.size)
         yield self.row(f"`{PAPER}`, {side}/{side // 4}, in batches", precision, seconds)
+
+    def uncertain(self, recipe: str, precision: Precision) -> Iterator[Row]:
+        """Measure one of our recipes with the disagreement of two models, which have no training reference."""
+        models = [self.load(recipe, precision) for _ in range(2)]
+        config = StainConfig().for_model(self.size.patch_px, models[0].tile_invariant)
+        seconds = seconds_per_slice(UncertaintyStainer(models, config, REFERENCE), self.volume, self.size)
+        yield self.row(f"`{recipe}`, with uncertainty (2 models)", precision, seconds)
 
     def alone(self, recipe: str, precision: Precision) -> Iterator[Row]:
         """Measure a network alone in both memory formats, and as it stains."""
@@ -194,6 +203,7 @@ def measure(size: Size) -> Iterator[Row]:
             for recipe in OURS:
                 yield from ways.ours(recipe, precision)
             yield from ways.paired(precision)
+        yield from ways.uncertain(OURS[0], precisions(size)[0])
         for precision in precisions(size):
             for recipe in (*OURS, PAPER):
                 yield from ways.alone(recipe, precision)

@@ -80,6 +80,39 @@ def test_requested_float16_is_not_replaced(model: Path, volume: Path, gpu: None,
         stain_volume(model, volume, out, config=config, intensity=LEVELS)
 
 
+def _stain(how: str, model: Path, volume: Path, out: Path, options: dict[str, Any]) -> None:
+    """Stain a volume in one of several ways that divide the work."""
+    if how == "by workers":
+        stain_on_workers(StainRequest(model, volume, out, **options))
+        return
+    if how == "continued":
+        stop = iter([False, True])
+        with pytest.raises(InterruptedRunError, match="2 of 6 slices"):
+            stain_volume(model, volume, out, should_stop=lambda: next(stop), **options)
+    for part in [(1, 1)] if how == "continued" else [(1, 3), (2, 3), (3, 3)]:
+        stain_volume(model, volume, out, part=part, **options)
+
+
+@pytest.mark.parametrize("how", ["continued", "in parts", "by workers"])
+def test_the_uncertainty(model: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    other = toy_model(tmp_path / "other", RESNET | {"norm": "channel"}, seed=1)
+
+    def options(name: str) -> dict[str, Any]:
+        return {"uncertainty": tmp_path / f"{name}-map.ome.zarr", "ensemble": [other], **OPTIONS}
+
+    stain_volume(model, volume, tmp_path / "cpu.ome.zarr", device="cpu", **options("cpu"))
+    imitate_gpu(monkeypatch)
+    _submitting(monkeypatch, _Client())
+    out = tmp_path / "gpu.ome.zarr"
+    with pytest.warns(UserWarning, match=r"slice [34] along z is not finite in float16 and is stained in float32"):
+        _stain(how, model, volume, out, options("gpu"))
+    assert _precision(out) == "float16"
+    for name in ("", "-map"):
+        expected = colours(tmp_path / f"cpu{name}.ome.zarr")
+        assert expected.std() > 2
+        np.testing.assert_array_equal(colours(tmp_path / f"gpu{name}.ome.zarr"), expected)
+
+
 GPU, OLD_GPU, NO_GPU = (True, "float16"), (True, "float32"), (False, "float32")
 """What workers answer about their device."""
 

@@ -18,6 +18,7 @@ from tomostain.networks import cuda_capture
 from tomostain.stain import StainConfig, StainJob, load_translator, runner
 from tomostain.stain.pipeline import InFlight
 from tomostain.stain.request import make_request
+from tomostain.stain.resources import _gpu_memory
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import _sent
 from tomostain.stain.translator import _run
@@ -69,6 +70,8 @@ def test_the_memory_of_compared_models_is_not_used_for_chunks_in_flight(
         opened[number] = replace(job, translator=replace(job.translator, device=torch.device("cuda")))
     needed = {number: job.comparison_bytes for number, job in opened.items()}
     assert needed[3] - needed[2] == 4 * 40 * 44 * 3  # the colours of another model
+    planned = [_gpu_memory(opened[number], 4) for number in (2, 3)]
+    assert planned[1] - planned[0] == 4 * 40 * 44 * 3
     for less, pieces in ((0, 7), (1, 6)):
         for number, job in opened.items():
             free[0] = 4 * 7 * CHUNK + needed[number] - less

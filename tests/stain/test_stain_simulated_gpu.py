@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.support.simulated_gpu import is_possible, simulated_gpu
-from tests.support.toys import LEVELS, RESNET, grey_values, toy_model
+from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, two_way_model
 from tomostain.io import Volume
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.tiling.noise import NoiseSpec
@@ -67,3 +67,30 @@ def test_the_channels_of_a_stored_volume_come_back_before_the_rows(gpu, model, t
 def test_statistics_of_a_volume_are_computed_on_the_device(gpu, tmp_path):
     model = toy_model(tmp_path / "model", RESNET)
     assert set(stain(gpu, model, config={"statistics": "volume"})) <= ONCE | {"volume_statistics", "integers"}
+
+
+def uncertain_models(kind, folder):
+    """Return models, the number of seeds, and whether they see three slices."""
+    if kind == "cycle error":
+        return [two_way_model(folder / "model", CHANNEL)], 1
+    number = {"two models": 2, "four models": 4}.get(kind, 1)
+    spec = {"in_channels": 1, "ct_slices": 3, "noise": NoiseSpec(channels=1)}
+    models = [toy_model(folder / f"model{n}", CHANNEL | {"in_channels": 4}, n, **spec) for n in range(number)]
+    return models, 5 if kind == "five seeds" else 1
+
+
+@pytest.mark.parametrize("config", [{}, {"stride_px": 16}], ids=["exact tiles", "blended patches"])
+@pytest.mark.parametrize("kind", ["two models", "four models", "five seeds", "cycle error"])
+def test_nothing_waits_while_the_uncertainty_is_computed(gpu, tmp_path, kind, config):
+    models, samples = uncertain_models(kind, tmp_path)
+    options = {"uncertainty": tmp_path / "uncertainty.ome.zarr", "ensemble": models[1:], "noise_samples": samples}
+    volume = Volume.from_array(grey_values(SHAPE).astype("uint16"), voxel_um=5.0, name="array")
+    config = StainConfig(patch_px=32, z_chunk=4, **config)
+    out = tmp_path / "out.ome.zarr"
+    stain_volume(models[0], volume, out, config=config, intensity=LEVELS, device="cuda:0", **options)
+    assert {where.partition(".")[0] for where in gpu.waits} <= ONCE
+    # Each z chunk: colours, map, and the number of wrong values of each slice in each picture.
+    assert [shape for shape in gpu.downloads if len(shape) == 4] == [(n, 3, *SHAPE[1:]) for n in (4, 4, 4, 4, 2, 2)]
+    pictures = len(models) + samples - 1 + (kind == "cycle error")
+    assert [shape for shape in gpu.downloads if len(shape) == 2] == [(pictures, n) for n in (4, 4, 2)]
+    assert len([shape for shape in gpu.uploads if len(shape) == 3 and shape[1:] == SHAPE[1:]]) == 3

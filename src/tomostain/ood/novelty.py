@@ -25,7 +25,7 @@ from tomostain.ood.regional_reference import Augmentation, RegionalReference
 
 Float32 = NDArray[np.float32]
 NOVEL_SHARE_LIMIT: float = RegionalReference.share_limit
-_BYTES_PER_PIXEL = 64
+BYTES_PER_PIXEL = 64
 """Memory in which a slice is compared with the training data, by its pixels."""
 
 
@@ -132,7 +132,7 @@ def novel_share(slices: NDArray[Any], reference: TrainingReference) -> float:
 def slices_at_once(slices: NDArray[Any]) -> int | None:
     """Return how many slices may be compared at the same time: in half of the free memory; None if it is not known."""
     free = free_memory()
-    return None if free is None else max(1, free // 2 // (_BYTES_PER_PIXEL * slices[0].size))
+    return None if free is None else max(1, free // 2 // (BYTES_PER_PIXEL * slices[0].size))
 
 
 __getattr__ = renamed(

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Unpack
 
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.installation import available_cores
 from tomostain.io import Volume
 from tomostain.io.metadata.units import format_sides
 from tomostain.networks import parse_generator_spec
 from tomostain.networks.build import size_step
+from tomostain.ood.novelty import BYTES_PER_PIXEL
 from tomostain.paths import StrPath
 from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk
 from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
@@ -20,7 +22,8 @@ from tomostain.stain.pass_size import pass_size
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
 from tomostain.stain.translator import Translator
-from tomostain.stain.uncertainty_map import uncertainty_map
+from tomostain.stain.uncertainty import NOVELTY
+from tomostain.stain.uncertainty_map import kind_of, uncertainty_map
 from tomostain.stain.volume_statistics import TILES
 from tomostain.tiling.exact import halo_of
 from tomostain.tiling.grid import tile_spans, tile_starts
@@ -157,8 +160,8 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     bytes_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
     # The chunk that is read, as float32 with its halo, filtered and normalised; the chunk in the model, input and
-    # output; the colours that are written, with the buffers of the writer; the sums of one slice; and the largest
-    # feature maps of a batch.
+    # output; the colours that are written, with the buffers of the writer; the sums of one slice; the slices of which
+    # the novelty is computed; and the largest feature maps of a batch.
     read, stained, written = (
         (slices + 2 * job.halo + job.ct_slices - 1) * 12 * job.in_flight.ahead,
         slices * (4 + 3 * volumes),
@@ -171,7 +174,10 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
     resampled = 0 if job.resampling is None else job.resampling.memory_bytes(job.volume.dtype.itemsize)
-    return pixels * (read + stained + written + 28) + batch_px * bytes_px + resampled
+    compared = 0
+    if job.ensemble and NOVELTY in kind_of(job.ensemble, job.noise_samples):
+        compared = BYTES_PER_PIXEL * min(slices, available_cores())
+    return pixels * (read + stained + written + compared + 28) + batch_px * bytes_px + resampled
 
 
 def _gpu_memory(job: StainJob, slices: int) -> int:
