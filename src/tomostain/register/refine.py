@@ -174,13 +174,14 @@ def _normal_equations(
     column = (gradient * poses.rotation[:, None, :, 1]).sum(-1)
     strains = torch.stack([row * u[:, 0], column * u[:, 1], row * u[:, 1] + column * u[:, 0]], dim=-1)
     # All nine in µm: rotations and strains are expressed by the displacement at the reach of the template.
-    jacobian = torch.cat([gradient, torch.linalg.cross(arm, gradient) / reach, strains / reach], dim=-1)
-    jacobian = jacobian / size[..., None]
+    jacobian = torch.cat([gradient, torch.linalg.cross(arm, gradient).div_(reach), strains.div_(reach)], dim=-1)
+    jacobian.div_(size[..., None])
+    # In place, because a new array of this size costs more than the computation.
     wj = jacobian * w[..., None]
     mean = wj.sum(dim=1, keepdim=True) / total[..., None]
-    along = (wj * v_hat[..., None]).sum(dim=1, keepdim=True)
-    jacobian = jacobian - mean - v_hat[..., None] * along
-    wj = jacobian * w[..., None]
+    along = wj.mul_(v_hat[..., None]).sum(dim=1, keepdim=True)
+    jacobian.sub_(mean).sub_(torch.mul(v_hat[..., None], along, out=wj))
+    torch.mul(jacobian, w[..., None], out=wj)
     hessian = wj.transpose(1, 2) @ jacobian
     slope = (wj.transpose(1, 2) @ t_hat[..., None])[..., 0]
     penalty = _penalty(poses, prior)

@@ -65,8 +65,9 @@ def trilinear(resolution: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, T
     inside : Tensor of bool, shape (...)
     """
     size = resolution.size
-    index = (points_um - resolution.origin_um) / resolution.voxel_um
-    inside = ((index >= -0.5) & (index <= size - 0.5)).all(dim=-1)
+    index = (points_um - resolution.origin_um).div_(resolution.voxel_um)
+    on_axis = (index >= -0.5) & (index <= size - 0.5)
+    inside = on_axis[..., 0] & on_axis[..., 1] & on_axis[..., 2]
     index = torch.minimum(index.clamp(min=0), (size - 1).to(index.dtype))
     low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
     part = index - low
@@ -75,21 +76,26 @@ def trilinear(resolution: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, T
     base = (low * resolution.stride).sum(dim=-1)
     flat = resolution.values.reshape(-1)
     z, y, x = part.unbind(-1)
-    c000, c001 = flat[base], flat[base + dx]
-    c010, c011 = flat[base + dy], flat[base + dy + dx]
+    c000, c001 = _at(flat, base), _at(flat, base + dx)
+    c010, c011 = _at(flat, base + dy), _at(flat, base + (dy + dx))
     base = base + dz
-    c100, c101 = flat[base], flat[base + dx]
-    c110, c111 = flat[base + dy], flat[base + dy + dx]
+    c100, c101 = _at(flat, base), _at(flat, base + dx)
+    c110, c111 = _at(flat, base + dy), _at(flat, base + (dy + dx))
     c00, c01 = torch.lerp(c000, c001, x), torch.lerp(c010, c011, x)
     c10, c11 = torch.lerp(c100, c101, x), torch.lerp(c110, c111, x)
     c0, c1 = torch.lerp(c00, c01, y), torch.lerp(c10, c11, y)
     across_x = torch.lerp(torch.lerp(c001 - c000, c011 - c010, y), torch.lerp(c101 - c100, c111 - c110, y), z)
     gradient = torch.stack([c1 - c0, torch.lerp(c01 - c00, c11 - c10, z), across_x], dim=-1)
-    values, gradient = torch.lerp(c0, c1, z), gradient / resolution.voxel_um
+    values, gradient = torch.lerp(c0, c1, z), gradient.div_(resolution.voxel_um)
     if resolution.holes:
         has_value = ~values.isnan()
         return values.nan_to_num(), torch.where(has_value[..., None], gradient, 0.0), inside & has_value
     return values, gradient, inside
+
+
+def _at(flat: Tensor, place: Tensor) -> Tensor:
+    """Return the values at places of any shape. `flat[place]` takes three times as long on a CPU."""
+    return torch.index_select(flat, 0, place.reshape(-1)).reshape(place.shape)
 
 
 def sample_slab(
