@@ -1,5 +1,6 @@
 """A small part of `studies.trust.hostile`: the harness notices every kind of fault."""
 
+import functools
 import mmap
 import os
 import re
@@ -17,6 +18,7 @@ from studies.trust.hostile.__main__ import LIMITS, all_cases, judged, sampled
 from studies.trust.hostile.case import Case
 from studies.trust.hostile.watch import Watch
 
+CASES = functools.cache(all_cases)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and inotify")
 
 
@@ -95,7 +97,7 @@ def test_opening_a_file_is_noticed(tmp_path):
 
 
 def test_there_are_enough_different_inputs():
-    cases = all_cases()
+    cases = CASES()
     kinds = {case.kind for case in cases} - {"undamaged"}
     files = {"tiff", "tiff folder", "hdf5", "zarr", "nrrd", "mha", "nifti", "slide", "aligned"}
     assert kinds == files | {"csv", "yaml", "recipe", "model", "run", "dataset", "stained volume"}
@@ -128,7 +130,7 @@ def test_a_sample_of_all_kinds_is_answered_well(tmp_path):
 
 
 def test_a_sample_depends_on_the_seed_alone():
-    cases = list(enumerate(all_cases()))
+    cases = list(enumerate(CASES()))
     first, again, other = (sampled(cases, 0, 4, seed) for seed in (22, 22, 23))
     assert [number for number, _ in first] == [number for number, _ in again]
     assert [number for number, _ in first] != [number for number, _ in other]
