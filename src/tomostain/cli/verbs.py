@@ -5,6 +5,7 @@ declares an entry point in the group ``tomostain.verbs``, whose name is the verb
 A module is imported when its verb runs, or for ``tomostain --help``, which shows the first sentence of its docstring.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -154,8 +155,15 @@ def added_verbs() -> dict[str, importlib.metadata.EntryPoint]:
     A built-in verb takes precedence over an entry point of the same name.
     """
     built_in = {name.replace("_", "-") for name in _modules()}
-    points = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    return {point.name: point for point in sorted(points, key=lambda point: point.name) if point.name not in built_in}
+    points = _entry_points(tuple(sys.path))
+    return {point.name: point for point in points if point.name not in built_in}
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> list[importlib.metadata.EntryPoint]:
+    """Return the entry points of verbs by name. It reads the metadata of all packages, so once for each `sys.path`."""
+    del path
+    return sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 
 def load_verb(name: str) -> Verb:
