@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _CROP_SIDES_PX, _CROPS = (64, 96, 128, 192), 4
 # The usual distance in crops of at least 128 px is at most this multiple of that in the whole pairs. Crops of air alone
 # would raise it so much that nothing is novel.
 _CAPPED_FROM_PX, _CAP = 128, 1.3
+# Features of training pairs of up to so many pixels are kept, about 80 MB.
+_KEPT_PX = 4_000_000
 
 
 def fit_reference(
@@ -56,10 +59,13 @@ def fit_reference(
         slices = _halves(slices[0])
     ranges, folds = augmentation or Augmentation(), min(len(slices), _FOLDS)
 
-    def views(number: int) -> Iterator[Features]:
-        # Computed again when needed: the features of all pairs at once would need gigabytes.
+    def compute(number: int) -> Iterator[Features]:
         rng = np.random.default_rng([seed, number])
         return (describe(ct, limits) for ct in _views(slices[number], rng, ranges, limits))
+
+    # They are needed twice. The features of many pairs at once would need gigabytes, and are computed again.
+    is_small = sum(ct.size for ct in slices) <= _KEPT_PX
+    views = cache(lambda number: list(compute(number))) if is_small else compute
 
     rng = np.random.default_rng(seed)
     samples = [[_some(features, _FIT_PER_VIEW, rng) for features in views(n)] for n in range(len(slices))]
