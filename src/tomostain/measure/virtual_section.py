@@ -1,5 +1,7 @@
 """The virtual section of a pair: stained by a model, or cut from a stained volume."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,9 @@ from tomostain.geometry.section import Section
 from tomostain.geometry.surfaces import section_cut
 from tomostain.integers import to_integers
 from tomostain.io.ome_zarr.reader import StainedVolume
-from tomostain.stain.stainer import Stainer
+
+if TYPE_CHECKING:
+    from tomostain.stain.stainer import Stainer
 
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -18,7 +22,7 @@ VOXEL_TOLERANCE = 0.02
 """Largest relative difference between the pixel size of a pair and the voxel size of a model."""
 
 
-def stain_pair(pair: Pair, stainer: Stainer) -> RGB:
+def stain_pair(pair: Pair, stainer: "Stainer") -> RGB:
     """Stain the µCT of a pair.
 
     Parameters
