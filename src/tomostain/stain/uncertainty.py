@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from tomostain.deprecation import renamed
@@ -217,6 +216,8 @@ def rank_correlation(means: NDArray[np.float64]) -> float:
     """
     if len(means) < 3 or (np.ptp(means, axis=0) == 0).any():
         return float("nan")
+    from scipy.stats import spearmanr  # takes half a second to import
+
     return float(spearmanr(means[:, 0], means[:, 1]).statistic)
 
 

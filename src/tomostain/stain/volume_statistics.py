@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import qmc
 from torch import Tensor, nn
 
 from tomostain.deprecation import renamed
@@ -203,6 +202,8 @@ def tile_positions(shape: tuple[int, int, int], side: int, number: int = _CANDID
     >>> tile_positions((8, 64, 64), 32, 3)
     [(0, 0, 0), (4, 11, 6), (2, 22, 13)]
     """
+    from scipy.stats import qmc  # takes half a second to import
+
     free = [shape[0], *(max(0, length - side) + 1 for length in shape[1:])]
     points = qmc.Halton(d=3, scramble=False).random(number)
     return [(int(z), int(y), int(x)) for z, y, x in np.floor(points * free)]

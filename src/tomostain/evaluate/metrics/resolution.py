@@ -8,7 +8,6 @@ random, which gives two independent Poisson images (Rieger et al. 2024, Opt. Exp
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal.windows import tukey
 
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.base import ImageSample, register_metric
@@ -187,6 +186,8 @@ def _tapered(image: NDArray[np.generic]) -> Float:
     side = min(values.shape)
     top, left = ((n - side) // 2 for n in values.shape)
     square = values[top : top + side, left : left + side]
+    from scipy.signal.windows import tukey  # takes more than half a second to import
+
     fade = tukey(side, _TAPER)
     return np.asarray((square - square.mean()) * fade[:, None] * fade[None])
 
