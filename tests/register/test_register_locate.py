@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import logging
 import re
 import shutil
@@ -59,10 +60,30 @@ def truth(specimen):
 
 
 @pytest.fixture(scope="module")
-def location(specimen, truth):
-    """Return the result of one search around the truth, for all tests that are not about the search."""
+def near_truth(truth):
+    """Return a start pose 170 µm from the truth."""
+    return Section(truth.origin_um + 100.0, truth.row, truth.column, truth.slide_to_section)
+
+
+@pytest.fixture(scope="module")
+def location_and_log(specimen, near_truth):
+    """Return the result of one search around a hint, for all tests that need any result, and what was logged."""
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    return locate_section(volume, slide, QUICK, hint=Hint(truth))
+    log, handler = logging.getLogger("tomostain.register"), logging.StreamHandler(io.StringIO())
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        location = locate_section(volume, slide, QUICK, hint=Hint(near_truth), device="cpu")
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+    return location, handler.stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def location(location_and_log):
+    return location_and_log[0]
 
 
 @pytest.fixture
@@ -142,15 +163,12 @@ def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, oth
     assert sorted(p.name for p in out.iterdir()) == [f"candidate-{i}.{e}" for i in (1, 2, 3) for e in ("png", "yaml")]
 
 
-def test_a_hint_is_enough_and_decisions_are_logged(specimen, truth, caplog):
-    off = Section(truth.origin_um + 100.0, truth.row, truth.column, truth.slide_to_section)
-    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    with caplog.at_level(logging.INFO, logger="tomostain.register"):
-        location = locate_section(volume, slide, QUICK, hint=Hint(off), device="cpu")
+def test_a_hint_is_enough_and_decisions_are_logged(specimen, location_and_log):
+    location, log = location_and_log
     assert target_error_voxels(location.section, specimen) < 1.0
     assert location.evidence.sure
     for words in ("device of the search: cpu", "intensity reference: background", "searched at", "confidence"):
-        assert words in caplog.text
+        assert words in log
 
 
 def test_landmarks_are_enough_and_the_intensity_and_the_seed_of_the_file_are_used(specimen, truth, tmp_path):
@@ -328,10 +346,10 @@ def test_candidates_preserve_the_exclusion_and_files_of_the_user(specimen, tmp_p
     assert (candidates / "notes.txt").read_text() == "mine"
 
 
-def test_arrays_are_registered_without_writing_and_the_same_seed_gives_the_same_bits(specimen, truth, location):
+def test_arrays_are_registered_without_writing_and_the_same_seed_gives_the_same_bits(specimen, near_truth, location):
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     arrays = (np.asarray(volume), volume.voxel_um), (slide.read()[0], slide.pixel_um)
-    result = register_slide(*arrays, QUICK, hint=Hint(truth), device="cpu")
+    result = register_slide(*arrays, QUICK, hint=Hint(near_truth), device="cpu")
     assert target_error_voxels(result.section, specimen) < 1.0
     assert result.confidence == result.evidence.confidence > 0.5
     assert result.pair.ct.shape == result.pair.mask.shape == result.pair.histology.shape[:2]
