@@ -151,11 +151,11 @@ def test_an_uncertain_registration_preserves_the_pair_and_its_exclusion(pair, sp
     assert (good / "exclude.tif").read_bytes() == b"drawn manually"
 
 
-def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, other_specimen, tmp_path, capsys):
+def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, other_slide, tmp_path, capsys):
     out = tmp_path / "pair"
     settings = tmp_path / "quick.yaml"
     settings.write_text(QUICK.to_yaml())
-    words = ["register", specimen / "volume", other_specimen / "slide.ome.tif", out, "--config", settings]
+    words = ["register", specimen / "volume", other_slide, out, "--config", settings]
     assert run(["-q", *map(str, words)]) == 3
     printed = capsys.readouterr()
     assert "not sure where the section lies" in printed.err

@@ -4,28 +4,26 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from tests.register.conftest import SMALL
+from tests.support.phantom_slides import phantom_slide
 from tomostain.errors import InputError
 from tomostain.imaging.colour import ColourReference
-from tomostain.io import open_slide
-from tomostain.phantom import PhantomConfig, write_specimen
+from tomostain.phantom import PhantomConfig
 from tomostain.phantom.tissue import Label
 from tomostain.register.template import STRAIN_SOFT, STRAIN_STIFF, make_template
 from tomostain.register.template_features import BONE, FLAT_WEIGHT, NEW_BONE, texture_weight
 
 
 @pytest.fixture(scope="module", params=["toluidine-blue", "h&e"])
-def slide(request, tmp_path_factory):
+def slide(request):
     """Return the pixels of a slide and the labels at their positions."""
     config = PhantomConfig.from_dict({"seed": 31, "material": "Ti", "stain": request.param} | SMALL)
-    folder = write_specimen(config, tmp_path_factory.mktemp("slide") / "s")
-    rgb, _ = open_slide(folder / "slide.ome.tif").read()
-    return rgb, tifffile.imread(folder / "truth" / "slide_labels.tif"), request.param
+    made = phantom_slide(config)
+    return made.rgb, made.labels, request.param
 
 
 def test_the_screw_is_found_black_or_lost(slide):
@@ -46,14 +44,13 @@ def test_bone_is_distinguished_from_marrow(slide):
     assert dense[marrow].mean() < 0.25
 
 
-def test_new_bone_is_dense_where_it_covers_much(tmp_path):
+def test_new_bone_is_dense_where_it_covers_much():
     # A small field around the screw: little glass and much deep blue, which moved the threshold to marrow.
     values = {"seed": 33, "material": "Mg-10Gd", "weeks": 8, "shape": (128,) * 3, "voxel_um": 34.0, "pixel_um": 17.0}
     config = PhantomConfig.from_dict(values | {"laboratory": {"field_of_view": 0.6}})
-    folder = write_specimen(config, tmp_path / "s")
-    rgb, _ = open_slide(folder / "slide.ome.tif").read()
-    labels = tifffile.imread(folder / "truth" / "slide_labels.tif")
-    template = make_template(rgb, 17.0)
+    made = phantom_slide(config)
+    labels = made.labels
+    template = make_template(made.rgb, 17.0)
     dense = template.base >= NEW_BONE
     assert dense[labels == Label.BONE].mean() > 0.75
     assert dense[labels == Label.WOVEN].mean() > 0.45
