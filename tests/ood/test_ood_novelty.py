@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from tomostain.dataset.pair import Pair
+from tests.support.textures import pair, tissue
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.ood import Augmentation, ModelReference, check_slices, share_sentence
 from tomostain.ood.grey_limits import GREY_LIMITS
@@ -15,19 +14,6 @@ from tomostain.ood.novelty import TrainingReference, novel_share, novelty, train
 from tomostain.ood.regional_reference import GRID_PX, RegionalReference
 from tomostain.ood.residual import DIMENSIONS, TextureModel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
-
-
-def tissue(seed, size=4.0, noise=600.0, blur=0.0, shape=(160, 192)):
-    """Return a slice of bone in marrow, of structures of a typical size in px, with noise."""
-    rng = np.random.default_rng(seed)
-    field = ndimage.gaussian_filter(rng.standard_normal(shape), size)
-    ct = ndimage.gaussian_filter(np.where(field > 0.3 * field.std(), 30000.0, 13000.0), 0.7)
-    ct = ndimage.gaussian_filter(ct + ndimage.gaussian_filter(rng.normal(0, 3 * noise, shape), 0.8), blur)
-    return ct.clip(0, 65535).astype(np.uint16)
-
-
-def pair(ct, name="p"):
-    return Pair(name, ct.astype(np.uint16), np.zeros((*ct.shape, 3), np.uint8), np.ones(ct.shape, bool), 20.0)
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.support.textures import pair, tissue
 from tests.support.toys import LEVELS, colours, grey_values, toy_model, two_way_model, weights_of
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec, Volume, open_stained, save_model
+from tomostain.ood.neighbourhoods import neighbourhood_reference
+from tomostain.ood.novelty import novelty, training_reference
+from tomostain.ood.tensor_novelty import TensorNovelty
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice, stain_volume
 from tomostain.stain.pass_size import PassSize
 from tomostain.stain.runner import NetworkRunner
@@ -112,8 +116,31 @@ def test_the_uncertainty_of_seeds_and_the_cycle_error_agree_with_the_cpu(tmp_pat
         assert _apart(*maps) <= 2
 
 
+def test_novelty_agrees_with_the_cpu(tmp_path: Path) -> None:
+    references = [training_reference([pair(tissue(seed))]) for seed in range(2)] + [
+        neighbourhood_reference([pair(tissue(3))])
+    ]
+    slices = np.stack([tissue(5), tissue(6, size=9.0), np.full((160, 192), 10000), tissue(7, noise=3000.0)])
+    for reference in references:
+        values = TensorNovelty([reference], torch.device("cuda"))(torch.from_numpy(slices.astype(np.float32)).cuda())
+        expected = np.stack([novelty(ct, reference) for ct in slices])
+        assert expected.max() > 1
+        np.testing.assert_allclose(values.cpu().numpy(), expected, rtol=1e-4, atol=1e-5)
+    # As a part of the map of a volume.
+    model = toy_model(tmp_path / "model", CHANNEL, seen=references[0].to_arrays())
+    volume, maps = _volume((5, 80, 70)), []
+    for device in ("cpu", "cuda"):
+        out, uncertainty = (tmp_path / f"{name}-{device}.ome.zarr" for name in ("out", "uncertainty"))
+        config = StainConfig(z_chunk=2, precision="float32")
+        stain_volume(model, volume, out, config=config, device=device, uncertainty=uncertainty, intensity=LEVELS)
+        maps.append(colours(uncertainty))
+    assert maps[0].max() > 0
+    assert _apart(*maps) <= 1
+
+
 def test_the_host_waits_only_for_colours_and_uncertainty(tmp_path: Path) -> None:
-    models = [toy_model(tmp_path / f"model{seed}", CHANNEL, seed) for seed in range(2)]
+    seen = training_reference([pair(tissue(0))]).to_arrays()
+    models = [toy_model(tmp_path / f"model{seed}", CHANNEL, seed, seen=seen) for seed in range(2)]
     translators = [load_translator(model, "cuda", precision="float16") for model in models]
     stainer = UncertaintyStainer(translators, _config(CHANNEL).for_model(32, tile_invariant=True), LEVELS)
     chunks = [grey_values((6, 128, 160), seed) for seed in range(3)]

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.textures import pair, tissue
 from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, weights_of
 from tomostain.errors import InputError
 from tomostain.io import Volume
 from tomostain.networks import cuda_capture
+from tomostain.ood.novelty import training_reference
+from tomostain.ood.tensor_novelty import memory_bytes
 from tomostain.stain import StainConfig, StainJob, load_translator, runner
 from tomostain.stain.pipeline import InFlight
 from tomostain.stain.request import make_request
-from tomostain.stain.resources import _gpu_memory
+from tomostain.stain.resources import _gpu_memory, _memory
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import _sent
 from tomostain.stain.translator import _run
@@ -77,6 +80,29 @@ def test_the_memory_of_compared_models_is_not_used_for_chunks_in_flight(
             free[0] = 4 * 7 * CHUNK + needed[number] - less
             vars(job).pop("in_flight", None)
             assert job.in_flight.pieces == (pieces if volume.is_concurrent else min(pieces, 6))
+
+
+def test_the_memory_of_novelty_on_a_gpu_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tomostain.stain.job.free_gpu_memory", lambda _: 10**10)
+    seen = training_reference([pair(tissue(0))]).to_arrays()
+    volume = Volume.from_array(grey_values((12, 40, 44)), voxel_um=5.0, name="array")
+    needed, planned, on_host = [], [], []
+    for number, reference in enumerate((None, seen)):
+        models = [toy_model(tmp_path / f"{number}-{n}", CHANNEL, n, seen=reference) for n in range(2)]
+        paths = {name: tmp_path / f"{name}.ome.zarr" for name in ("out", "uncertainty")}
+        request = make_request(
+            models[0], volume, config=StainConfig(z_chunk=4), intensity=LEVELS, ensemble=models[1:], **paths
+        )
+        job = StainJob.open(request)
+        assert job.has_novelty == (reference is not None)
+        on_gpu = replace(job, translator=replace(job.translator, device=torch.device("cuda")))
+        needed.append(on_gpu.comparison_bytes)
+        planned.append(_gpu_memory(on_gpu, 4))
+        on_host.append((_memory(job, 4, 2), _memory(on_gpu, 4, 2)))
+        assert job.comparison_bytes == needed[0]  # a CPU computes the novelty in memory that is counted elsewhere
+    assert needed[1] - needed[0] == planned[1] - planned[0] == memory_bytes(4 * 40 * 44)
+    assert on_host[1][0] > on_host[0][0]
+    assert on_host[1][1] == on_host[0][1]
 
 
 def test_images_that_are_compared_are_at_most_eight_megapixels_each() -> None:

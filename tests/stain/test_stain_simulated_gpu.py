@@ -3,10 +3,15 @@
 from collections import Counter
 
 import pytest
+import torch
 
-from tests.support.simulated_gpu import is_possible, simulated_gpu
+from tests.support.simulated_gpu import GPU, is_possible, simulated_gpu
+from tests.support.textures import pair, tissue
 from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, two_way_model
 from tomostain.io import Volume
+from tomostain.ood.neighbourhoods import neighbourhood_reference
+from tomostain.ood.novelty import training_reference
+from tomostain.ood.tensor_novelty import TensorNovelty
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.tiling.noise import NoiseSpec
 
@@ -19,6 +24,7 @@ CHANNEL = RESNET | {"norm": "channel"}
 SHAPE = (10, 50, 41)
 # Before the first slice, and once for the comparison of the precision with float32, which runs in its own thread.
 ONCE = {"translator", "precision_check"}
+NOVELTIES = ["novelty", "older novelty", "two models and novelty"]
 
 
 @pytest.fixture
@@ -69,18 +75,25 @@ def test_statistics_of_a_volume_are_computed_on_the_device(gpu, tmp_path):
     assert set(stain(gpu, model, config={"statistics": "volume"})) <= ONCE | {"volume_statistics", "integers"}
 
 
+def seen(kind):
+    """Return the training reference of the models, as stored."""
+    pairs = [pair(tissue(seed, shape=(64, 64))) for seed in range(2)] if "novelty" in kind else []
+    make = neighbourhood_reference if "older" in kind else training_reference
+    return make(pairs).to_arrays() if pairs else None
+
+
 def uncertain_models(kind, folder):
     """Return models, the number of seeds, and whether they see three slices."""
     if kind == "cycle error":
         return [two_way_model(folder / "model", CHANNEL)], 1
-    number = {"two models": 2, "four models": 4}.get(kind, 1)
-    spec = {"in_channels": 1, "ct_slices": 3, "noise": NoiseSpec(channels=1)}
+    number = {"two models": 2, "four models": 4, "two models and novelty": 2}.get(kind, 1)
+    spec = {"in_channels": 1, "ct_slices": 3, "noise": NoiseSpec(channels=1), "seen": seen(kind)}
     models = [toy_model(folder / f"model{n}", CHANNEL | {"in_channels": 4}, n, **spec) for n in range(number)]
     return models, 5 if kind == "five seeds" else 1
 
 
 @pytest.mark.parametrize("config", [{}, {"stride_px": 16}], ids=["exact tiles", "blended patches"])
-@pytest.mark.parametrize("kind", ["two models", "four models", "five seeds", "cycle error"])
+@pytest.mark.parametrize("kind", ["two models", "four models", "five seeds", "cycle error", *NOVELTIES])
 def test_nothing_waits_while_the_uncertainty_is_computed(gpu, tmp_path, kind, config):
     models, samples = uncertain_models(kind, tmp_path)
     options = {"uncertainty": tmp_path / "uncertainty.ome.zarr", "ensemble": models[1:], "noise_samples": samples}
@@ -89,8 +102,21 @@ def test_nothing_waits_while_the_uncertainty_is_computed(gpu, tmp_path, kind, co
     out = tmp_path / "out.ome.zarr"
     stain_volume(models[0], volume, out, config=config, intensity=LEVELS, device="cuda:0", **options)
     assert {where.partition(".")[0] for where in gpu.waits} <= ONCE
-    # Each z chunk: colours, map, and the number of wrong values of each slice in each picture.
+    # Each z chunk: colours, map, and the number of wrong values of each slice in each picture and in the novelty.
     assert [shape for shape in gpu.downloads if len(shape) == 4] == [(n, 3, *SHAPE[1:]) for n in (4, 4, 4, 4, 2, 2)]
-    pictures = len(models) + samples - 1 + (kind == "cycle error")
+    pictures = len(models) + samples - 1 + (kind == "cycle error") + (kind in NOVELTIES)
     assert [shape for shape in gpu.downloads if len(shape) == 2] == [(pictures, n) for n in (4, 4, 2)]
     assert len([shape for shape in gpu.uploads if len(shape) == 3 and shape[1:] == SHAPE[1:]]) == 3
+
+
+def test_novelty_on_a_gpu_takes_few_operators_and_no_wait(gpu):
+    reference = training_reference([pair(tissue(seed, shape=(96, 96))) for seed in range(2)])
+    novelty = TensorNovelty([reference], GPU)
+    operators = []
+    for slices in (1, 8, 8):  # at the first slices the weights of the filters are copied, too
+        gpu.forget()
+        assert novelty(torch.zeros(slices, 1024, 1024, device=GPU)).shape == (slices, 1024, 1024)
+        assert not gpu.waits
+        operators.append(gpu.operators)
+    assert operators[2] / 8 < 200
+    assert all(len(shape) != 3 for shape in gpu.uploads)

@@ -24,7 +24,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import normalise_ct
 from tomostain.io import Volume
 from tomostain.ood.novelty import training_reference
-from tomostain.stain import StainConfig, StainJob, Translator, load_translator, stain_slice, stain_volume
+from tomostain.stain import StainConfig, StainJob, Translator, load_translator, slice_novelty, stain_slice, stain_volume
 from tomostain.stain import uncertainty_stainer as module
 from tomostain.stain.pass_size import PassSize
 from tomostain.stain.pixels import mean_deviation
@@ -182,7 +182,7 @@ def test_novelty_is_computed_in_another_thread_while_the_device_stains(
     translator = load_translator(toy_model(tmp_path / "model", CHANNEL, seen=_seen()), "cpu")
     stainer = UncertaintyStainer([translator], CONFIG.for_model(32, True), LEVELS)
     is_begun, threads, slices = threading.Event(), set(), []
-    novelty_of = module.novelty_of
+    novelty_of = slice_novelty.novelty_of
 
     def waiting(translators: Any, ct: NDArray[Any]) -> NDArray[np.float32]:
         assert is_begun.wait(20)
@@ -190,7 +190,7 @@ def test_novelty_is_computed_in_another_thread_while_the_device_stains(
         slices.append(ct)
         return novelty_of(translators, ct)
 
-    monkeypatch.setattr(module, "novelty_of", waiting)
+    monkeypatch.setattr(slice_novelty, "novelty_of", waiting)
     pending = stainer.begin(stainer.upload(np.pad(VALUES, ((1, 1), (0, 0), (0, 0)))), _positions(len(VALUES)))
     is_begun.set()  # `begin` did not wait for the novelty
     assert pending.result().shape == (2, *SHAPE, 3)
@@ -334,6 +334,111 @@ def test_a_cycle_error_that_is_not_finite_is_computed_in_float32_or_an_error(tmp
 
 def test_a_novelty_that_is_not_a_number_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translator = load_translator(toy_model(tmp_path / "model", CHANNEL, seen=_seen()), "cpu")
-    monkeypatch.setattr(module, "novelty_of", lambda _, ct: np.full(ct.shape, np.nan, np.float32))
+    monkeypatch.setattr(slice_novelty, "novelty_of", lambda _, ct: np.full(ct.shape, np.nan, np.float32))
+    with pytest.raises(InputError, match="uncertainty: 1760 of 1760 values are not finite"):
+        _begun([translator]).result()
+
+
+@pytest.fixture
+def novelty_on_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute the novelty with the slices, as on a GPU."""
+    made = slice_novelty.SliceNovelty.__init__
+
+    def with_device(self: Any, translators: Any, reference: Any, device: torch.device) -> None:
+        made(self, translators, reference, device)
+        self.on_device = self.for_device(device)
+
+    monkeypatch.setattr(slice_novelty.SliceNovelty, "__init__", with_device)
+
+
+@pytest.mark.parametrize("config", [CONFIG, OVERLAPPING], ids=["exact", "overlapping"])
+@pytest.mark.parametrize("case", ["novelty", "everything", "slice context and novelty"])
+def test_novelty_on_the_device_has_the_bytes_of_each_slice_alone(
+    tmp_path: Path, novelty_on_device: None, monkeypatch: pytest.MonkeyPatch, case: str, config: StainConfig
+) -> None:
+    if case in CASES:
+        make, samples = CASES[case]
+        models = make(tmp_path)
+    else:
+        network, samples = CHANNEL | {"in_channels": 3}, 1
+        models = [toy_model(tmp_path / "model", network, in_channels=1, ct_slices=3, seen=_seen())]
+    translators = [load_translator(each, "cpu") for each in models]
+    seed = 4 if translators[0].has_noise else 0
+    expected = _expected(translators, config, samples, seed)
+    assert expected[1].std() > 2
+    volume = Volume.from_array(VALUES, voxel_um=5.0, name="array")
+    options: dict[str, Any] = {"noise_samples": samples, "noise_seed": seed, "intensity": LEVELS, "device": "cpu"}
+    monkeypatch.setattr(StainJob, "is_batched", True)
+    paths = tmp_path / "out.ome.zarr", tmp_path / "uncertainty.ome.zarr"
+    stain_volume(models[0], volume, paths[0], uncertainty=paths[1], ensemble=models[1:], config=config, **options)
+    np.testing.assert_array_equal(colours(paths[0]), expected[0])
+    apart = np.abs(colours(paths[1]).astype(int) - expected[1])
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-3
+
+
+def test_novelty_on_the_device_needs_no_thread_and_no_wait(
+    tmp_path: Path, novelty_on_device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slice_novelty, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(slice_novelty, "novelty_of", None)
+    translator = load_translator(toy_model(tmp_path / "model", CHANNEL, seen=_seen()), "cpu")
+    stainer = UncertaintyStainer([translator], CONFIG.for_model(32, True), LEVELS)
+    grey = stainer.upload(VALUES)
+    assert grey.on_host is None
+    stainer.begin(grey, _positions(len(VALUES)))
+    counted = count_operators(lambda: stainer.begin(grey, _positions(len(VALUES))))
+    assert counted.total > 500
+    assert counted.synchronisations == 0
+
+
+def test_out_of_memory_in_the_novelty_halves_the_batch(
+    tmp_path: Path, novelty_on_device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = load_translator(toy_model(tmp_path / "model", CHANNEL, seen=_seen()), "cpu")
+    stainer = UncertaintyStainer([translator], StainConfig(patch_px=256).for_model(32, True), LEVELS)
+    stainer.stainers[0].size = PassSize(4, 256)
+    assert stainer.novelty is not None
+    compare, batches = stainer.novelty.on_device, []
+    assert compare is not None
+
+    def limited(ct: torch.Tensor) -> torch.Tensor:
+        if len(ct) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        batches.append(len(ct))
+        return compare(ct)
+
+    values, positions = grey_values((4, 100, 90)), _positions(4)
+    expected = stainer.begin(stainer.upload(values), positions).result().astype(int)
+    monkeypatch.setattr(stainer.novelty, "on_device", limited)
+    stained = stainer.begin(stainer.upload(values), positions).result().astype(int)
+    assert np.abs(stained - expected).max() <= 1
+    assert batches == [1] * 4
+
+
+def test_a_slice_that_is_stained_in_float32_keeps_its_novelty_on_the_device(
+    tmp_path: Path, novelty_on_device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Brighter pixels are more novel.
+    monkeypatch.setattr("tomostain.ood.tensor_novelty.TensorNovelty.__call__", lambda _, ct: 1 + ct / 60000)
+    exact = [load_translator(each, "cpu") for each in _two(tmp_path, seen=_seen())]
+    expected = _begun(exact).result()
+    bright = normalise_ct(_with_bright_slices()[3], LEVELS)
+    assert (expected[1, 3, ..., 0] >= np.floor(bright / 60000 * 255)).all()
+    assert expected[1, 3].std() > 2
+    with pytest.warns(UserWarning, match="slice 3 along z is not finite in float16 and is stained in float32"):
+        np.testing.assert_array_equal(_begun([_half(exact[0]), exact[1]]).result(), expected)
+
+
+def test_a_novelty_on_the_device_that_is_not_a_number_is_an_error(
+    tmp_path: Path, novelty_on_device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = load_translator(toy_model(tmp_path / "model", CHANNEL, seen=_seen()), "cpu")
+    pending = _begun([translator])
+    pending.result()
+    assert pending.stainer.novelty.on_device is not None
+    monkeypatch.setattr(
+        "tomostain.ood.tensor_novelty.TensorNovelty.__call__", lambda _, ct: torch.full_like(ct, torch.nan)
+    )
     with pytest.raises(InputError, match="uncertainty: 1760 of 1760 values are not finite"):
         _begun([translator]).result()

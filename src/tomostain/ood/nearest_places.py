@@ -9,7 +9,7 @@ from tomostain.io.parallel import in_parallel
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 # Neighbours whose distances are averaged, and neighbours over which the density of the reference is smoothed.
-_NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
+NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
 _QUERY_PLACES = 4096
 # Places of a leaf of the tree: in many dimensions few leaves can be left out, so larger ones are faster.
 _LEAF_PLACES = 64
@@ -21,7 +21,7 @@ def whiten(places: NDArray[np.floating], mean: Float32, whitening: Float32) -> F
 
 
 def nearest_places(
-    places: NDArray[np.floating], reference: Float32, count: int = _NEIGHBOURS
+    places: NDArray[np.floating], reference: Float32, count: int = NEIGHBOURS
 ) -> tuple[Float64, NDArray[np.intp]]:
     """Return distances and indices of the nearest places of a reference, shape (n, count)."""
     ranks, tree = list(range(1, min(count, len(reference)) + 1)), cKDTree(reference, leafsize=_LEAF_PLACES)

@@ -24,7 +24,7 @@ FEATURES = 2 * len(SIGMAS_PX)
 # Neighbourhoods overlap, so every fourth pixel along each axis is enough.
 STEP_PX = 4
 # Deviations below this fraction of the step from background to bone are noise of the scanner, not structure.
-_NOISE = 0.02
+NOISE = 0.02
 _MAX_PER_PAIR, _MAX_IN_ALL = 400, 8000
 # Quantile of the distances between training pairs that has novelty 1.
 _USUAL = 0.99
@@ -116,7 +116,7 @@ def describe(ct: NDArray[Any]) -> Float32:
     features = []
     for sigma in SIGMAS_PX:
         mean, square = (ndimage.gaussian_filter(image, sigma)[::STEP_PX, ::STEP_PX] for image in (grey, grey * grey))
-        features += [mean, 0.5 * np.log(np.maximum(square - mean * mean, 0.0) + _NOISE**2)]
+        features += [mean, 0.5 * np.log(np.maximum(square - mean * mean, 0.0) + NOISE**2)]
     return np.stack(features, axis=-1).astype(np.float32)
 
 

@@ -20,7 +20,7 @@ Scores = Callable[[int, Float64], float]
 # Regional features vary slowly, so every second place of the grid of features is enough.
 GRID_PX = 2 * STEP_PX
 # Side of the window that may hold air only, px, and the highest grey value of air, as a fraction of the step to bone.
-_AIR_WINDOW_PX, _AIR_FRACTION = 49, 0.05
+AIR_WINDOW_PX, AIR_FRACTION = 49, 0.05
 # The name of the array of the limits in a model folder.
 _LIMITS = "limits"
 
@@ -154,8 +154,8 @@ def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
     Reconstructions have empty end slices and constant values outside a circular field of view.
     """
     smooth = ndimage.gaussian_filter(np.clip(ct.astype(np.float32), *GREY_LIMITS), 2.0)
-    limit = CT_BACKGROUND + _AIR_FRACTION * (CT_BONE - CT_BACKGROUND)
-    return ndimage.maximum_filter(smooth, _AIR_WINDOW_PX) < limit
+    limit = CT_BACKGROUND + AIR_FRACTION * (CT_BONE - CT_BACKGROUND)
+    return ndimage.maximum_filter(smooth, AIR_WINDOW_PX) < limit
 
 
 __getattr__ = renamed(

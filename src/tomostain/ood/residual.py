@@ -23,11 +23,11 @@ TERMS = 1 + CONTENT + CONTENT * (CONTENT + 1) // 2
 # or voxel size, and show less exactly where they are: studies/novelty/RECORD.md.
 WINDOW_PX = 48.0
 _RIDGE = 1e-3
-_MAX_RESIDUAL = 8.0
+MAX_RESIDUAL = 8.0
 _BLOCK_ROWS = 8
 # Content that is stored in addition to the residuals: the mean in 8 px, and the classes air, marrow, bone, metal.
-_CHOSEN_CONTENT, _CONTENT_WINDOW_PX = (1, 3, 5, 7, 10), 6.0
-DIMENSIONS = TEXTURE + len(_CHOSEN_CONTENT)
+CHOSEN_CONTENT, CONTENT_WINDOW_PX = (1, 3, 5, 7, 10), 6.0
+DIMENSIONS = TEXTURE + len(CHOSEN_CONTENT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,9 @@ class TextureModel:
             residual[rows] = self._residual(content[rows], texture[rows])
 
         in_parallel(fill, range(0, len(content), _BLOCK_ROWS))  # the terms of all places need ten times the memory
-        chosen = ((content - self.content[0]) / self.content[1])[..., list(_CHOSEN_CONTENT)]
+        chosen = ((content - self.content[0]) / self.content[1])[..., list(CHOSEN_CONTENT)]
         averaged = _average(residual, WINDOW_PX, step)
-        return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX, step)], axis=-1)
+        return np.concatenate([averaged, _average(chosen, CONTENT_WINDOW_PX, step)], axis=-1)
 
     def _residual(self, content: Float32, texture: Float32) -> Float64:
         """Return how far the texture of places is from the expected one, in units of its spread, clipped."""
@@ -94,7 +94,7 @@ class TextureModel:
             np.einsum("...i,ij->...j", terms, c.astype(np.float64)) for c in (self.expected, self.spread)
         )
         residual: Float64 = (texture - expected) / np.exp(np.clip(spread, -4.0, 2.0))
-        return residual.clip(-_MAX_RESIDUAL, _MAX_RESIDUAL)
+        return residual.clip(-MAX_RESIDUAL, MAX_RESIDUAL)
 
 
 def _average(values: NDArray[np.floating], window_px: float, step: int) -> Float64:

@@ -21,17 +21,17 @@ from tomostain.ood.grey_limits import GREY_LIMITS
 Float32 = NDArray[np.float32]
 # Neighbourhoods overlap, so every fourth pixel along each axis is enough.
 STEP_PX = 4
-# Standard deviation of the window in which texture is averaged, px.
-_POOL_PX = 6.0
+# Standard deviations of the windows in which texture is averaged, px; the second for the widest band.
+POOL_PX, WIDE_POOL_PX = 6.0, 24.0
 # Limits of the classes of grey values, and the width of the transition between them, as fractions of the step from
 # background to bone.
-_CLASS_LIMITS, _TRANSITION = (-0.15, 0.05, 0.25, 0.5, 0.75, 0.95, 1.15), 0.15
-_CLASSES = len(_CLASS_LIMITS) + 1
+CLASS_LIMITS, TRANSITION = (-0.15, 0.05, 0.25, 0.5, 0.75, 0.95, 1.15), 0.15
+_CLASSES = len(CLASS_LIMITS) + 1
 # Squares below these are rounding, not texture.
-_ENERGY_FLOOR, _GRADIENT_FLOOR, _AMPLITUDE_FLOOR = 1e-4, 1e-5, 3e-3
+ENERGY_FLOOR, GRADIENT_FLOOR, AMPLITUDE_FLOOR = 1e-4, 1e-5, 3e-3
 CONTENT = 3 + _CLASSES
 TEXTURE = 16
-_TRUNCATE = 3.0
+TRUNCATE = 3.0
 
 
 def describe(ct: NDArray[Any], limits: tuple[float, float] = GREY_LIMITS) -> tuple[Float32, Float32]:
@@ -68,7 +68,7 @@ def describe(ct: NDArray[Any], limits: tuple[float, float] = GREY_LIMITS) -> tup
         lambda: _band(fine - two, 4),
         lambda: _band(half_two - half_four, 2),
         lambda: _band(four - eight, 1),
-        lambda: [_log_size(_pool(np.square(eight - sixteen), 1, pool_px=24.0), _ENERGY_FLOOR)],
+        lambda: [_log_size(_pool(np.square(eight - sixteen), 1, pool_px=WIDE_POOL_PX), ENERGY_FLOOR)],
         lambda: _gradient(fine, 4),
         lambda: _gradient(half_two, 2),
         lambda: _gradient(four, 1),
@@ -84,10 +84,10 @@ def _stack(features: list[Float32]) -> Float32:
 
 def _blur(image: Float32, sigma: float, step: int = 1) -> Float32:
     """Return every `step`-th pixel of an image after a Gaussian filter."""
-    return gaussian_samples(image, sigma, step, _TRUNCATE)
+    return gaussian_samples(image, sigma, step, TRUNCATE)
 
 
-def _pool(image: Float32, step: int, pool_px: float = _POOL_PX) -> Float32:
+def _pool(image: Float32, step: int, pool_px: float = POOL_PX) -> Float32:
     """Average in a Gaussian window, and sample at every fourth pixel of the slice.
 
     Parameters
@@ -110,15 +110,19 @@ def _log_size(mean_square: Float32, floor: float) -> Float32:
     return np.asarray(0.5 * np.log(np.maximum(mean_square, 0.0) + floor), dtype=np.float32)
 
 
+def band_pool_px(step: int) -> float:
+    """Return the window for a band-pass image, px: coarser bands vary more slowly and need a wider window."""
+    return max(POOL_PX, 12.0 / step)
+
+
 def _band(band: Float32, step: int) -> list[Float32]:
     """Return mean log amplitude, log root mean square and skewness of a band-pass image."""
-    # Coarser bands vary more slowly and need a wider window.
-    pool_px = max(_POOL_PX, 12.0 / step)
+    pool_px = band_pool_px(step)
     square = _pool(band * band, step, pool_px)
     cube = _pool(band * band * band, step, pool_px)
-    amplitude = _pool(np.log(np.abs(band) + _AMPLITUDE_FLOOR), step, pool_px)
-    skewness = np.cbrt(cube) / np.sqrt(np.maximum(square, 0.0) + _ENERGY_FLOOR)
-    return [amplitude, _log_size(square, _ENERGY_FLOOR), skewness.astype(np.float32)]
+    amplitude = _pool(np.log(np.abs(band) + AMPLITUDE_FLOOR), step, pool_px)
+    skewness = np.cbrt(cube) / np.sqrt(np.maximum(square, 0.0) + ENERGY_FLOOR)
+    return [amplitude, _log_size(square, ENERGY_FLOOR), skewness.astype(np.float32)]
 
 
 def _gradient(image: Float32, step: int) -> list[Float32]:
@@ -126,14 +130,14 @@ def _gradient(image: Float32, step: int) -> list[Float32]:
     rows, columns = (ndimage.sobel(image, axis) / 8 for axis in (0, 1))
     rr, cc, rc = (_pool(product, step) for product in (rows * rows, columns * columns, rows * columns))
     trace = np.maximum(rr + cc, 0.0)
-    coherence = np.sqrt((rr - cc) ** 2 + 4 * rc**2) / (trace + _ENERGY_FLOOR)
-    return [_log_size(trace, _GRADIENT_FLOOR), coherence.astype(np.float32)]
+    coherence = np.sqrt((rr - cc) ** 2 + 4 * rc**2) / (trace + ENERGY_FLOOR)
+    return [_log_size(trace, GRADIENT_FLOOR), coherence.astype(np.float32)]
 
 
 def _class_shares(image: Float32) -> list[Float32]:
     """Return the square root of the share of each class of grey values, with soft transitions between the classes."""
     above = [np.ones_like(image)]
-    for limit in _CLASS_LIMITS:
-        above.append(1 / (1 + np.exp(-np.clip((image - limit) * (4 / _TRANSITION), -30, 30))))
+    for limit in CLASS_LIMITS:
+        above.append(1 / (1 + np.exp(-np.clip((image - limit) * (4 / TRANSITION), -30, 30))))
     above.append(np.zeros_like(image))
     return in_parallel(lambda limits: np.sqrt(np.maximum(_pool(limits[0] - limits[1], 2), 0.0)), pairwise(above))

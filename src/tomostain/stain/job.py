@@ -29,7 +29,7 @@ from tomostain.stain.pipeline import ONE_EACH, InFlight, pieces_in_flight
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
-from tomostain.stain.uncertainty import FULL_SCALE
+from tomostain.stain.uncertainty import FULL_SCALE, NOVELTY
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
 from tomostain.stain.uncertainty_stainer import UncertaintyStainer, comparison_bytes
 from tomostain.stain.volume_statistics import (
@@ -180,7 +180,13 @@ class StainJob:
         """Memory on a GPU of the images that are compared for the uncertainty: of each model and each further seed."""
         images = len(self.ensemble) + self.noise_samples - 1
         depth, rows, columns = self.volume.shape
-        return comparison_bytes(images, min(self.config.z_chunk, depth), rows * columns)
+        novelty = self.has_novelty and self.translator.device.type == "cuda"
+        return comparison_bytes(images, min(self.config.z_chunk, depth), rows * columns, novelty=novelty)
+
+    @property
+    def has_novelty(self) -> bool:
+        """Whether the novelty is a part of the uncertainty."""
+        return bool(self.ensemble) and NOVELTY in kind_of(self.ensemble, self.noise_samples)
 
     @functools.cached_property
     def stainer(self) -> SliceStainer | UncertaintyStainer:

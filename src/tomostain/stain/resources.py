@@ -22,8 +22,7 @@ from tomostain.stain.pass_size import pass_size
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
 from tomostain.stain.translator import Translator
-from tomostain.stain.uncertainty import NOVELTY
-from tomostain.stain.uncertainty_map import kind_of, uncertainty_map
+from tomostain.stain.uncertainty_map import uncertainty_map
 from tomostain.stain.volume_statistics import TILES
 from tomostain.tiling.exact import halo_of
 from tomostain.tiling.grid import tile_spans, tile_starts
@@ -174,9 +173,8 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
     resampled = 0 if job.resampling is None else job.resampling.memory_bytes(job.volume.dtype.itemsize)
-    compared = 0
-    if job.ensemble and NOVELTY in kind_of(job.ensemble, job.noise_samples):
-        compared = BYTES_PER_PIXEL * min(slices, available_cores())
+    on_host = job.has_novelty and job.translator.device.type != "cuda"
+    compared = BYTES_PER_PIXEL * min(slices, available_cores()) if on_host else 0
     return pixels * (read + stained + written + compared + 28) + batch_px * bytes_px + resampled
 
 

@@ -2,12 +2,12 @@
 
 The grey values are uploaded once. The networks of all models and seeds, their blending and rounding, the standard
 deviation and the cycle error are computed on the device, for a batch of slices at a time. Each batch is copied to the
-host twice, as uint8: its colours, and its map. Novelty is computed on the host, from the same grey values and in other
-threads, while the device stains: SciPy's filters and searches have no equivalent with the same values on a GPU.
+host twice, as uint8: its colours, and its map. On a GPU the novelty is a part of that map. Elsewhere SciPy computes it
+on the host, from the same grey values and in other threads (`SliceNovelty`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tomostain.imaging.intensity import IntensityReference, normalise_ct
-from tomostain.integers import to_integers
-from tomostain.io.parallel import in_parallel
-from tomostain.ood.novelty import slices_at_once
+from tomostain.errors import InputError
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.ood.tensor_novelty import memory_bytes
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import following_seeds
 from tomostain.stain.pass_size import MAX_BATCH_PX, PassSize, batch_end
 from tomostain.stain.pixels import mean_deviation, to_bytes
+from tomostain.stain.slice_novelty import SliceNovelty
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import Uploaded
 from tomostain.stain.translator import Translator
-from tomostain.stain.uncertainty import CYCLE, NOVELTY, combined, novelty_of, patch_error, spread_factor
+from tomostain.stain.uncertainty import CYCLE, NOVELTY, combined, patch_error, spread_factor
 from tomostain.stain.uncertainty_map import kind_of
 from tomostain.tiling.blend import blend_images
 from tomostain.tiling.noise import SlicePosition
@@ -82,7 +82,7 @@ class UncertaintyStainer:
         compares_precisions: bool = False,
         planar: bool = False,
     ) -> None:
-        self.translators, self.reference, self.noise_samples = tuple(translators), reference, noise_samples
+        self.translators, self.noise_samples = tuple(translators), noise_samples
         self.stainers = [
             SliceStainer(
                 each,
@@ -95,7 +95,6 @@ class UncertaintyStainer:
             for each in translators
         ]
         kind = kind_of(translators, noise_samples)
-        self.has_novelty = NOVELTY in kind
         if kind == CYCLE:
             # Patches of the size of a tile, side by side.
             patches = config.model_copy(update={"blend": "mean"}) if config.blend == "exact" else config
@@ -103,11 +102,12 @@ class UncertaintyStainer:
             self.stainers.append(CycleErrorStainer(translators[0], patches, reference, about, planar=planar))
         self.has_cycle_error = kind == CYCLE
         self.transfer = self.stainers[0].transfer
+        self.novelty = SliceNovelty(translators, reference, self.transfer.device) if NOVELTY in kind else None
 
     def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
         """Begin to copy grey values to the device; see `Transfer.upload`."""
         uploaded = self.transfer.upload(values, None if slices is None else 2 * slices)
-        uploaded.on_host = values if self.has_novelty else None
+        uploaded.on_host = values if self.novelty is not None and self.novelty.on_device is None else None
         return uploaded
 
     def begin(
@@ -142,8 +142,10 @@ class UncertaintyStainer:
             if target is None:
                 target = self.transfer.colours((2 * len(positions), *grey.shape[1:]))
             runs = self._runs(positions)
-            wrong_on_host = self.transfer.host((len(runs), len(positions)), torch.int64)
-            pending = PendingUncertainty(self, grey, runs, target, wrong_on_host, self._begin_novelty(grey, positions))
+            counts = len(runs) + (self.novelty is not None and self.novelty.on_device is not None)
+            wrong_on_host = self.transfer.host((counts, len(positions)), torch.int64)
+            novelty = None if self.novelty is None else self.novelty.begin(grey, len(positions))
+            pending = PendingUncertainty(self, grey, runs, target, wrong_on_host, novelty)
             wrong: list[Tensor] = []
             for first, last, (colours, uncertainty, bad) in self._batches(grey, runs):
                 self.transfer.download(colours, pending.colours[first:last])
@@ -183,7 +185,7 @@ class UncertaintyStainer:
     def _try_batch(self, grey: Uploaded, runs: Sequence[Run], first: int, last: int) -> Batch | SliceStainer:
         """Return colours, map and counts of wrong values, or what is to be halved because the memory does not suffice.
 
-        The counts have the shape (runs, slices).
+        The counts have the shape (runs, slices), with a row for the novelty if it is computed on the device.
         """
         images, wrong = [], []
         for stainer, positions in runs:
@@ -193,48 +195,40 @@ class UncertaintyStainer:
             images.append(batch[0])
             wrong.append(batch[1])
         try:
-            return images[0], self._map(images), torch.stack(wrong)
+            novelty = self._novelty(grey, len(runs[0][1]), first, last)
+            uncertainty, bad = self._map(images, novelty)
+            return images[0], uncertainty, torch.stack(wrong if novelty is None else [*wrong, bad])
         except torch.cuda.OutOfMemoryError:
             return max(self.stainers, key=lambda each: 0 if each.size is None else each.size.slices)
 
-    def _map(self, images: Sequence[Tensor]) -> Tensor | None:
-        """Return the uncertainty of slices but for their novelty, uint8 (n, Y, X, 3); None if there is no other part.
+    def _novelty(self, grey: Uploaded, count: int, first: int, last: int) -> Tensor | None:
+        """Return the novelty of some of `count` slices if it is computed on the device."""
+        return None if self.novelty is None else self.novelty.of_batch(grey, count, first, last)
 
-        The novelty is a part of the maximum, and rounding keeps the order of values: it may be included later.
+    def _map(self, images: Sequence[Tensor], novelty: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """Return the uncertainty of slices, uint8 (n, Y, X, 3), and the number of values that are not finite, (n,).
+
+        If the host computes the novelty, it is included later: it is a part of the maximum, and rounding keeps the
+        order of values. The uncertainty is None if there is no other part.
         """
+        none_wrong = images[0].new_zeros(len(images[0]), dtype=torch.int64)
         if self.has_cycle_error:
-            return images[-1]
-        if len(images) == 1:
-            return None
+            return images[-1], none_wrong
+        if len(images) == 1 and novelty is None:
+            return None, none_wrong
         models, seeds = images[: len(self.translators)], [images[0], *images[len(self.translators) :]]
         uncertainty = combined(
             mean_deviation(models) if len(models) > 1 else None,
-            None,
+            novelty,
             mean_deviation(seeds) * float(spread_factor(len(seeds))) if len(seeds) > 1 else None,
         )
-        return to_bytes((255 * uncertainty)[:, None].expand(-1, 3, -1, -1), planar=self.transfer.planar)[0]
-
-    def _begin_novelty(self, grey: Uploaded, positions: Sequence[SlicePosition]) -> "Future[RGB] | None":
-        """Begin to compute the novelty of slices in another thread: uint8, shape (n, Y, X)."""
-        if grey.on_host is None:
-            return None
-        margin = (len(grey) - len(positions)) // 2
-        thread = ThreadPoolExecutor(1, "tomostain-novelty")
-        novelty = thread.submit(self._novelty, grey.on_host[margin : margin + len(positions)])
-        thread.shutdown(wait=False)
-        return novelty
-
-    def _novelty(self, slices: NDArray[np.generic]) -> RGB:
-        def of_slice(grey: NDArray[np.generic]) -> RGB:
-            ct = grey.astype(np.float32) if self.reference is None else normalise_ct(grey, self.reference)
-            return to_integers(255 * combined(None, novelty_of(self.translators, ct)), np.uint8, "uncertainty")
-
-        return np.stack(in_parallel(of_slice, slices, at_once=slices_at_once(slices)))
+        return to_bytes((255 * uncertainty)[:, None].expand(-1, 3, -1, -1), planar=self.transfer.planar)
 
     def finish(self, pending: "PendingUncertainty") -> None:
         """Stain slices that are not finite in half precision again in float32, or raise; include the novelty."""
         assert pending.grey is not None
-        for index in np.flatnonzero(pending.wrong.numpy().any(axis=0)).tolist():
+        wrong, runs = pending.wrong.numpy(), len(pending.runs)
+        for index in np.flatnonzero(wrong[:runs].any(axis=0)).tolist():
             grey = pending.grey.around(index, len(pending.colours))
             images = [
                 # Each in float32 if it is not finite.
@@ -242,15 +236,19 @@ class UncertaintyStainer:
                 for stainer, positions in pending.runs
             ]
             pending.colours[index] = images[0][0]
-            uncertainty = self._map(images)
+            novelty = self._novelty(grey, 1, 0, 1)
+            uncertainty, _ = self._map(images, None if novelty is None else novelty.cpu())
             if uncertainty is not None:
                 pending.uncertainty[index] = uncertainty[0]
+        if wrong[runs:].any():
+            bad, values = int(wrong[runs].max()) // 3, pending.colours[0, ..., 0].numel()
+            raise InputError(f"uncertainty: {bad} of {values} values are not finite numbers")
         if pending.novelty is not None:
-            uncertainty_on_host, novelty = pending.uncertainty.numpy(), pending.novelty.result()[..., None]
-            if len(pending.runs) == 1:
-                np.copyto(uncertainty_on_host, novelty)
+            on_host, bytes_of_novelty = pending.uncertainty.numpy(), pending.novelty.result()[..., None]
+            if runs == 1:
+                np.copyto(on_host, bytes_of_novelty)
             else:
-                np.maximum(uncertainty_on_host, novelty, out=uncertainty_on_host)
+                np.maximum(on_host, bytes_of_novelty, out=on_host)
 
 
 def slices_compared(slices: int, pixels: int) -> int:
@@ -258,15 +256,24 @@ def slices_compared(slices: int, pixels: int) -> int:
     return max(1, min(slices, MAX_BATCH_PX // pixels))
 
 
-def comparison_bytes(images: int, slices: int, pixels: int) -> int:
-    """Return the memory on a device of the images of a batch that are compared, and of their standard deviation.
+def comparison_bytes(images: int, slices: int, pixels: int, *, novelty: bool = False) -> int:
+    """Return the memory on a device of the images of a batch that are compared, with their deviation and novelty.
+
+    Parameters
+    ----------
+    images, slices, pixels : int
+        Number of images of each slice, of slices, and of pixels of each.
+    novelty : bool
+        The novelty is computed on the device.
 
     Examples
     --------
     >>> comparison_bytes(1, 16, 1024**2), comparison_bytes(2, 16, 1024**2) / 8 / 1024**2
     (0, 78.0)
     """
-    return slices_compared(slices, pixels) * pixels * (3 * images + _DEVIATION_BYTES) if images > 1 else 0
+    together = slices_compared(slices, pixels) * pixels
+    compared = together * (3 * images + _DEVIATION_BYTES) if images > 1 or novelty else 0
+    return compared + (memory_bytes(together) if novelty else 0)
 
 
 @dataclass(eq=False)
@@ -283,9 +290,9 @@ class PendingUncertainty:
     target : Tensor of uint8, shape (2 · n, Y, X, 3)
         On the host: colours, then the uncertainty; complete after `copied`.
     wrong : Tensor of int64, shape (runs, n)
-        Number of values of each slice that are not finite.
+        Number of values of each slice that are not finite; another row for a novelty that the device computes.
     novelty : Future or None
-        Of the bytes of the novelty, shape (n, Y, X).
+        Of the bytes of the novelty, shape (n, Y, X), if the host computes it.
     copied : torch.cuda.Event or None
         Of the last copy.
     """
