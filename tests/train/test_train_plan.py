@@ -118,8 +118,8 @@ def test_each_pair_is_registered_first_and_then_in_turn(monkeypatch):
     trainer = Trainer(recipe, LoadedDataset.from_pairs([toy_pair(f"p{n}", n) for n in range(5)]), None, 0, "cpu")
     trainer.registration.pairs_at_once = 2
     registered = []
-    original = trainer.sampler.original
-    monkeypatch.setattr(trainer.sampler, "original", lambda number: registered.append(number) or original(number))
+    read = trainer.sampler.original_on_device
+    monkeypatch.setattr(trainer.sampler, "original_on_device", lambda number: registered.append(number) or read(number))
     rounds = []
     for step in (4, 8, 12, 16, 20):
         trainer.state.step = step
