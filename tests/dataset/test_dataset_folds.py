@@ -94,6 +94,7 @@ def test_the_same_seed_gives_the_same_split_and_another_another():
     splits = [make_folds(pairs, SplitConfig(seed=seed)) for seed in (1, 1, 2)]
     assert splits[0] == splits[1]
     assert splits[0] != splits[2]
+    assert make_folds(pairs, SplitConfig()) == make_folds(pairs, SplitConfig(seed=0))
 
 
 def test_a_test_set_by_name():

@@ -277,6 +277,21 @@ def test_histology_levels_from_boxes():
         colour_reference_from_rois(rgb, (100, 140, 120, 140), (0, 15, 0, 15))
 
 
+def test_black_is_the_first_percentile_of_bone_and_at_most_ten():
+    rgb = np.full((20, 101, 3), 255, np.uint8)
+    rgb[10:] = np.arange(101, dtype=np.uint8)[:, None]  # its first percentile is 1
+    assert colour_reference_from_rois(rgb, (0, 10, 0, 101), (10, 20, 0, 101)).fmin == pytest.approx(1.0)
+    rgb[10:] += 50
+    reference = colour_reference_from_rois(rgb, (0, 10, 0, 101), (10, 20, 0, 101))
+    assert (reference.fmin, reference.fmax) == (10, 255)
+
+
+@pytest.mark.parametrize("white", [(0.0, 200.0, 200.0), (200.0, 200.0, -1.0)])
+def test_every_channel_of_white_must_be_above_zero(white):
+    with pytest.raises(InputError, match="white must be above 0"):
+        ColourReference(white, 0.0, 255.0)
+
+
 @pytest.mark.parametrize("outlier", [0.35, 1.5])
 def test_a_few_voids_and_mineral_specks_do_not_change_the_grey_value_of_bone(outlier):
     # 3 % of the bone are single pixels that are darker or brighter; without them bone is 1.
