@@ -312,6 +312,8 @@ def test_a_few_voids_and_mineral_specks_do_not_change_the_grey_value_of_bone(out
 def test_the_full_range_is_scaled_as_prepare_does(kind):
     ct = np.linspace(np.iinfo(kind).min, np.iinfo(kind).max, 50).astype(kind)
     scaled = normalise_ct(ct, full_range_reference(kind))
+    limits = np.array([[np.iinfo(kind).min, np.iinfo(kind).max]], ct.dtype)
+    assert normalise_ct(limits, full_range_reference(kind)).tolist() == [[0, 40000]]
     np.testing.assert_allclose(scaled, full_range(ct, Path("image")).astype(float), atol=1)
     with pytest.raises(InputError, match="scan: is float32, which has no full range"):
         full_range_reference(np.float32, "scan")

@@ -1,12 +1,14 @@
 """Units of length, and voxel sizes that mean the same."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tomostain.io.metadata.units import nearly_equal, to_um, unit_um
+from tomostain.errors import InputError
+from tomostain.io.metadata.units import nearly_equal, square_pixel_um, to_um, unit_um
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,10 @@ def test_a_plural_has_the_length_of_its_unit(name, size_um):
 def test_an_abbreviation_has_no_plural():
     assert unit_um("ms") is None
     assert unit_um("mms") is None
+
+
+def test_pixels_are_square_within_one_per_cent():
+    path = Path("slide.tif")
+    assert square_pixel_um(path, 2.0, 2.004) == pytest.approx(2.002)
+    with pytest.raises(InputError, match=r"slide\.tif: pixels of 2 × 2\.1 µm are not square; resample the image"):
+        square_pixel_um(path, 2.0, 2.1)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch.nn import functional
 
 from tests.support.operators import count_operators
@@ -105,3 +106,11 @@ def test_corners_are_those_that_are_drawn_one_by_one(min_mask):
     assert torch.equal(draws.get_state(), reference.get_state())
     if min_mask == 0:
         assert counted.total == 1
+
+
+@pytest.mark.parametrize("name", ["jitter", "histology_jitter"])
+def test_a_jitter_of_one_or_more_would_make_images_black_and_is_refused(name):
+    assert getattr(Augment(**{name: 0.99}), name) == 0.99
+    for value in (1.0, 1.5, -0.1):
+        with pytest.raises(ValidationError, match=name):
+            Augment(**{name: value})
