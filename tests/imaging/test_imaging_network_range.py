@@ -19,6 +19,8 @@ def test_the_papers_anchors():
     # Paper section 2.5: background 10000, bone 30000.
     x = scaling.ct_to_network(np.array([scaling.CT_BACKGROUND, scaling.CT_BONE]))
     assert x.tolist() == [-0.5, 0.5]
+    # The full range of a type becomes the whole window of a network.
+    assert scaling.ct_to_network(np.array(scaling.FULL_RANGE_WINDOW)).tolist() == [-1, 1]
 
 
 @given(st.floats(0, 40000))
