@@ -39,12 +39,12 @@ class TensorFilters:
 
     Notes
     -----
-    Indices and matrices are copied to the device at the first use and kept.
+    Indices and matrices are copied to the device at the first use and stay there.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._kept: dict[Any, Any] = {}
+        self._constants: dict[Any, Any] = {}
 
     def constant(self, values: NDArray[Any]) -> Tensor:
         """Return an array on the device. The host does not wait for the copy."""
@@ -99,9 +99,9 @@ class TensorFilters:
         return _Plan(self.constant(mirrored.ravel()), blocks, self.constant(matrix), results)
 
     def _once(self, key: object, make: Callable[[], Any]) -> Any:
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+        if key not in self._constants:
+            self._constants[key] = make()
+        return self._constants[key]
 
 
 @functools.cache
