@@ -40,7 +40,8 @@ def unpack(buffer: Tensor, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
         kind: torch.dtype = getattr(torch, array.dtype.name)
         if kind not in typed:
             typed[kind] = buffer[: len(buffer) // array.itemsize * array.itemsize].view(kind)
-        parts.append(typed[kind].as_strided(array.shape, _strides(array.shape), first // array.itemsize))
+        begin = typed[kind].storage_offset() + first // array.itemsize
+        parts.append(typed[kind].as_strided(array.shape, _strides(array.shape), begin))
         first += _room(array)
     return parts
 

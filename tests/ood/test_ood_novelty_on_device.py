@@ -145,7 +145,9 @@ def test_a_batch_has_few_operators_and_none_waits(references):
 
 def test_the_planned_memory_grows_with_the_pixels_and_has_few_distances():
     assert memory_bytes(10**5) < memory_bytes(10**6) < memory_bytes(10**7)
-    assert memory_bytes(2 * 10**8) - memory_bytes(10**8) < 1.5 * (memory_bytes(10**8))
+    assert memory_bytes(2 * 10**4) == 2 * memory_bytes(10**4)
+    # At most 2**25 distances of 8 bytes are in memory, however many pixels there are.
+    assert 2 * memory_bytes(10**8) - memory_bytes(2 * 10**8) == 8 * 2**25
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Staining along three axes as on a GPU: what is stored, where is waited, and the bytes of a CPU.
+"""Staining along three axes as on a GPU: what is stored, where the host waits, and the bytes of a CPU.
 
 On the CPU the same code runs as on a GPU; `staged` makes a volume go through it.
 """

@@ -207,3 +207,7 @@ def test_older_option_names_warn_and_do_the_same(tmp_path, scan, capsys):
     assert "warning: --doubt is now --uncertainty" in output
     assert "warning: --also is now --ensemble" in output
     np.testing.assert_array_equal(read(tmp_path / "m.ome.zarr"), expected)
+
+
+def test_every_full_scale_is_a_power_of_two_so_that_a_division_rounds_as_on_a_gpu():
+    assert all(np.frexp(scale)[0] == 0.5 for scale in FULL_SCALE.values())

@@ -38,6 +38,9 @@ from tomostain.tiling.slice_context import slice_contexts
 CHANNEL = RESNET | {"norm": "channel"}
 SHAPE = (5, 36, 41)
 CONFIG = StainConfig(patch_px=32, z_chunk=3)
+NOVELTY_ERROR = (
+    r"µCT: uncertainty of slice \d along z: novelty: 1760 of 1760 values are not finite numbers; .*use another model"
+)
 OVERLAPPING = StainConfig(patch_px=32, stride_px=16, z_chunk=3)
 VALUES = grey_values(SHAPE)
 VALUES[-1, 5:30, 8:33] = 1300
@@ -335,7 +338,7 @@ def test_a_cycle_error_that_is_not_finite_is_computed_in_float32_or_an_error(tmp
 def test_a_novelty_that_is_not_a_number_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translator = load_translator(toy_model(tmp_path / "model", CHANNEL, seen=_seen()), "cpu")
     monkeypatch.setattr(slice_novelty, "novelty_of", lambda _, ct: np.full(ct.shape, np.nan, np.float32))
-    with pytest.raises(InputError, match="uncertainty: 1760 of 1760 values are not finite"):
+    with pytest.raises(InputError, match=NOVELTY_ERROR):
         _begun([translator]).result()
 
 
@@ -344,8 +347,8 @@ def novelty_on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute the novelty with the slices, as on a GPU."""
     made = slice_novelty.SliceNovelty.__init__
 
-    def with_device(self: Any, translators: Any, reference: Any, device: torch.device) -> None:
-        made(self, translators, reference, device)
+    def with_device(self: Any, translators: Any, reference: Any, device: torch.device, *source: str) -> None:
+        made(self, translators, reference, device, *source)
         self.on_device = self.for_device(device)
 
     monkeypatch.setattr(slice_novelty.SliceNovelty, "__init__", with_device)
@@ -440,5 +443,43 @@ def test_a_novelty_on_the_device_that_is_not_a_number_is_an_error(
     monkeypatch.setattr(
         "tomostain.ood.tensor_novelty.TensorNovelty.__call__", lambda _, ct: torch.full_like(ct, torch.nan)
     )
-    with pytest.raises(InputError, match="uncertainty: 1760 of 1760 values are not finite"):
+    with pytest.raises(InputError, match=NOVELTY_ERROR):
         _begun([translator]).result()
+
+
+def test_a_slice_that_is_stained_again_leaves_the_batches_of_the_next_chunks(tmp_path: Path) -> None:
+    """Another thread may stain the next chunk meanwhile."""
+    exact = [load_translator(each, "cpu") for each in _two(tmp_path)]
+    pending = _begun([_half(exact[0]), exact[1]])
+    shared = pending.stainer.stainers
+    for stainer in shared:
+        stainer.begin = stainer.try_batch = stainer.halve = None  # an error where one of them is used again
+    with pytest.warns(UserWarning, match="slice 3 along z is not finite in float16"):
+        pending.result()
+    assert all(alone.translator.runner is None for alone in (each.alone() for each in shared))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_novelty_that_is_computed_again_without_memory_is_tried_twice(
+    tmp_path: Path, novelty_on_device: None, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    exact = [load_translator(each, "cpu") for each in _two(tmp_path, seen=_seen())]
+    expected = _begun(exact).result()
+    pending = _begun([_half(exact[0]), exact[1]])
+    compute, tries, freed = pending.stainer.novelty.on_device, [], []
+
+    def limited(ct: torch.Tensor) -> torch.Tensor:
+        tries.append(len(ct))
+        if len(tries) <= times:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return compute(ct)
+
+    monkeypatch.setattr(pending.stainer.novelty, "on_device", limited)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    with pytest.warns(UserWarning, match="slice 3 along z is not finite in float16"):
+        if times == 1:
+            assert np.array_equal(pending.result(), expected)
+        else:
+            with pytest.raises(InputError, match=r"µCT: out of memory .* uncertainty of slice 3 along z .*`z_chunk`"):
+                pending.result()
+    assert (len(tries), len(freed)) == (2, times)

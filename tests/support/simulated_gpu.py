@@ -21,7 +21,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+import tomostain
+
 GPU = torch.device("cuda", 0)
+_PACKAGE = str(Path(tomostain.__file__).parent)
 MEMORY = 80 * 10**9
 
 
@@ -101,7 +104,7 @@ class SimulatedGpu(TorchDispatchMode):
 
     def _wait(self, what: str) -> None:
         frame = sys._getframe()
-        while frame.f_back is not None and "/tomostain/" not in frame.f_code.co_filename:
+        while frame.f_back is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
             frame = frame.f_back
         self.waits.append(f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}: {what}")
 

@@ -16,11 +16,11 @@ _STEPS = (-1, 0, 1)
 _TOGETHER = 2048
 
 
-def _squared_length(z: Float32, y: Float32, x: Float32) -> Float32:
+def _squared_length(*components: Float32) -> Float32:
     """Return the squared lengths (n,) of vectors, given by their components."""
-    total = z * z
-    total += y * y
-    total += x * x
+    total = components[0] * components[0]
+    for each in components[1:]:
+        total += each * each
     return total
 
 

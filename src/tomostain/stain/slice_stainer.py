@@ -8,7 +8,7 @@ while the network computes the next one.
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -232,6 +232,10 @@ class SliceStainer:
             )
         _log.info("%s: out of memory on %s with %s; continued with %s", self.source, translator.device, size, smaller)
         self.size = smaller
+
+    def alone(self) -> "SliceStainer":
+        """Return a stainer of single slices for another thread: it has its own batch size and no CUDA graphs."""
+        return type(self)(replace(self.translator, runner=None), self.config, self.reference, self.source)
 
     def _images(
         self, translator: Translator, grey: Uploaded, positions: Sequence[SlicePosition], first: int, last: int

@@ -165,7 +165,8 @@ def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArr
 def combined(disagreement: Map | None, novelty: Map | None, spread: Map | None = None) -> Map:
     """Return the uncertainty, 0 to 1: the maximum of disagreement, spread and novelty above 1, by their full scales.
 
-    Arrays or tensors, with the same bits. Parts that are rounded to grey levels have the same maximum.
+    Arrays and tensors on any device give the same bits, because every full scale is a power of two. Rounding to grey
+    levels keeps the order of values, so the maximum of parts that were rounded separately is the same.
 
     Examples
     --------

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.ood.tensor_novelty import memory_bytes
 from tomostain.stain.config import StainConfig
@@ -100,9 +99,12 @@ class UncertaintyStainer:
             patches = config.model_copy(update={"blend": "mean"}) if config.blend == "exact" else config
             about = f"{source}: uncertainty"
             self.stainers.append(CycleErrorStainer(translators[0], patches, reference, about, planar=planar))
+        self._alone = [each.alone() for each in self.stainers]
         self.has_cycle_error = kind == CYCLE
         self.transfer = self.stainers[0].transfer
-        self.novelty = SliceNovelty(translators, reference, self.transfer.device) if NOVELTY in kind else None
+        self.novelty = None
+        if NOVELTY in kind:
+            self.novelty = SliceNovelty(translators, reference, self.transfer.device, source)
 
     def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
         """Begin to copy grey values to the device; see `Transfer.upload`."""
@@ -144,7 +146,7 @@ class UncertaintyStainer:
             runs = self._runs(positions)
             counts = len(runs) + (self.novelty is not None and self.novelty.on_device is not None)
             wrong_on_host = self.transfer.host((counts, len(positions)), torch.int64)
-            novelty = None if self.novelty is None else self.novelty.begin(grey, len(positions))
+            novelty = None if self.novelty is None else self.novelty.begin(grey, positions)
             pending = PendingUncertainty(self, grey, runs, target, wrong_on_host, novelty)
             wrong: list[Tensor] = []
             for first, last, (colours, uncertainty, bad) in self._batches(grey, runs):
@@ -231,18 +233,19 @@ class UncertaintyStainer:
         for index in np.flatnonzero(wrong[:runs].any(axis=0)).tolist():
             grey = pending.grey.around(index, len(pending.colours))
             images = [
-                # Each in float32 if it is not finite.
-                torch.from_numpy(stainer.begin(grey, [positions[index]]).result())
+                # Each in float32 if it is not finite. Other threads use `stainers` at the same time.
+                torch.from_numpy(self._alone[self.stainers.index(stainer)].begin(grey, [positions[index]]).result())
                 for stainer, positions in pending.runs
             ]
             pending.colours[index] = images[0][0]
-            novelty = self._novelty(grey, 1, 0, 1)
-            uncertainty, _ = self._map(images, None if novelty is None else novelty.cpu())
+            novelty = None if self.novelty is None else self.novelty.of_slice(grey, pending.runs[0][1][index])
+            uncertainty, _ = self._map(images, novelty)
             if uncertainty is not None:
                 pending.uncertainty[index] = uncertainty[0]
-        if wrong[runs:].any():
-            bad, values = int(wrong[runs].max()) // 3, pending.colours[0, ..., 0].numel()
-            raise InputError(f"uncertainty: {bad} of {values} values are not finite numbers")
+        if self.novelty is not None:
+            for index in np.flatnonzero(wrong[runs:].any(axis=0)).tolist():
+                bad, values = int(wrong[runs, index]) // 3, pending.colours[index, ..., 0].numel()
+                raise self.novelty.not_finite(pending.runs[0][1][index], bad, values)
         if pending.novelty is not None:
             on_host, bytes_of_novelty = pending.uncertainty.numpy(), pending.novelty.result()[..., None]
             if runs == 1:

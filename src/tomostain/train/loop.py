@@ -77,9 +77,9 @@ def train_model(
         in memory. The files of the run are then in the temporary folder of the system until the function returns, and
         a training that is stopped leaves nothing.
     progress : Progress
-        Receives a report after every step.
+        Receives a report after every step; of several processes with GPUs every tenth step and after each epoch.
     should_stop : function
-        Asked after every step. If it returns True, a checkpoint is written and the training stops.
+        Asked whenever `progress` gets a report. If it returns True, a checkpoint is written and the training stops.
     recipe : str, path-like, mapping or Recipe
         A name, a YAML file, its content as a mapping (`tomostain.load_recipe`), or a recipe. Default: that of the
         resumed run, of the initial model, or the best one for the device (`tomostain.train.default_recipe`).

@@ -27,7 +27,7 @@ from tomostain.tiling.noise import FIRST_SLICE, add_noise_channels
 from tomostain.train.checkpoint import save_best
 from tomostain.train.determinism import RandomState
 from tomostain.train.device_step import DeviceStep, StepInputs
-from tomostain.train.distributed import DistributedContext
+from tomostain.train.distributed import EXCHANGE_EVERY_STEPS, DistributedContext
 from tomostain.train.initialise import build_state
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import l1, masked_psnr
@@ -46,7 +46,7 @@ VALIDATION = {"validation_l1": l1, "validation_psnr": masked_psnr}
 VALIDATION_BATCHES = 4
 # Side of the tiles in which a generator stains whole images, if the result does not depend on the tile.
 _TILE_PX = 1024
-READ_EVERY_STEPS = 10
+READ_EVERY_STEPS = EXCHANGE_EVERY_STEPS
 
 
 class Trainer:
@@ -130,7 +130,8 @@ class Trainer:
         """Take one step of generators and discriminators; return the losses.
 
         They stay on the device until they are read. Every `READ_EVERY_STEPS` steps all are read and checked. Several
-        processes on CPUs read and exchange them in every step.
+        processes on CPUs read and exchange them in every step; those with GPUs exchange them when they are checked,
+        and until then the losses are those of this process.
 
         Raises
         ------
