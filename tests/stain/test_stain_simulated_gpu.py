@@ -1,4 +1,4 @@
-"""Staining on a simulated GPU: no operator mixes tensors of two devices, and the host waits only for copies of results."""
+"""Staining on a simulated GPU: no operator mixes two devices, and the host waits only for copies of results."""
 
 from collections import Counter
 

@@ -8,6 +8,7 @@ import functools
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -476,10 +477,9 @@ def test_a_novelty_that_is_computed_again_without_memory_is_tried_twice(
 
     monkeypatch.setattr(pending.stainer.novelty, "on_device", limited)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
-    with pytest.warns(UserWarning, match="slice 3 along z is not finite in float16"):
-        if times == 1:
-            assert np.array_equal(pending.result(), expected)
-        else:
-            with pytest.raises(InputError, match=r"µCT: out of memory .* uncertainty of slice 3 along z .*`z_chunk`"):
-                pending.result()
-    assert (len(tries), len(freed)) == (2, times)
+    warned = pytest.warns(UserWarning, match="slice 3 along z is not finite in float16")
+    refused = pytest.raises(InputError, match=r"µCT: out of memory .* uncertainty of slice 3 along z .*`z_chunk`")
+    with warned, refused if times == 2 else nullcontext():
+        np.testing.assert_array_equal(pending.result(), expected)
+    # Two slices are stained again.
+    assert (len(tries), len(freed)) == (3 if times == 1 else 2, times)

@@ -1,4 +1,4 @@
-"""Training on a simulated GPU: no operator mixes tensors of two devices, and the host waits only where losses are read."""
+"""Training on a simulated GPU: no operator mixes two devices, and the host waits only where losses are read."""
 
 from collections import Counter
 
