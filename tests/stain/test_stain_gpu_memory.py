@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.support.textures import pair, tissue
-from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, weights_of
+from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, two_way_model, weights_of
 from tomostain.errors import InputError
 from tomostain.io import Volume
-from tomostain.networks import cuda_capture
+from tomostain.networks import cuda_capture, parse_generator_spec
 from tomostain.ood.novelty import training_reference
 from tomostain.ood.tensor_novelty import memory_bytes
 from tomostain.stain import StainConfig, StainJob, load_translator, runner
@@ -99,10 +99,73 @@ def test_the_memory_of_novelty_on_a_gpu_is_planned(tmp_path: Path, monkeypatch: 
         needed.append(on_gpu.comparison_bytes)
         planned.append(_gpu_memory(on_gpu, 4))
         on_host.append((_memory(job, 4, 2), _memory(on_gpu, 4, 2)))
-        assert job.comparison_bytes == needed[0]  # a CPU computes the novelty in memory that is counted elsewhere
+        assert job.comparison_bytes == needed[0] // 4  # a CPU compares one slice, and counts the novelty elsewhere
     assert needed[1] - needed[0] == planned[1] - planned[0] == memory_bytes(4 * 40 * 44)
     assert on_host[1][0] > on_host[0][0]
     assert on_host[1][1] == on_host[0][1]
+
+
+def opened(folder: Path, shape: tuple[int, ...], device: str, **options: Any) -> StainJob:
+    """Return a job for a device that need not exist."""
+    volume = Volume.from_array(grey_values(shape), voxel_um=5.0, name="array")
+    model = options.pop("model", None) or toy_model(folder / "model", CHANNEL)
+    config = StainConfig(z_chunk=4, patch_px=32, planes=options.pop("planes", "z"))
+    job = StainJob.open(make_request(model, volume, config=config, intensity=LEVELS, **options))
+    return replace(job, translator=replace(job.translator, device=torch.device(device)))
+
+
+def test_pieces_in_flight_of_all_axes_are_planned_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tomostain.stain.job.free_gpu_memory", lambda _: 10**10)
+    monkeypatch.setattr("tomostain.stain.pass_size.free_gpu_memory", lambda _: 10**10)
+    monkeypatch.setattr("tomostain.stain.job.free_memory", lambda: None)
+    monkeypatch.setattr("tomostain.stain.job.available_cores", lambda: 16)
+    job = opened(tmp_path, (12, 40, 44), "cuda", planes="zyx")
+    per_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
+    ahead = 2 if job.volume.is_concurrent else 1
+    # On the host. Turning: 12 slices of 40 x 44 voxels, 8 bytes each. Across y: pieces of 32 x 12 x 44 voxels, across x
+    # of 32 x 12 x 40, 11 bytes each. Along z: 4 x 40 x 44 voxels with 2 x 2 bytes of grey values, 2 x 6 of colours
+    # along y and x, and 7 that are written.
+    stages = {
+        "turning": (ahead + 5) * 12 * 40 * 44 * 8,
+        "y": 7 * 32 * 12 * 44 * 11 + 28 * 12 * 44,
+        "x": 7 * 32 * 12 * 40 * 11 + 28 * 12 * 40,
+        "z": (ahead + 5) * 4 * 40 * 44 * 23 + 28 * 40 * 44,
+    }
+    assert max(stages, key=lambda name: stages[name]) == "y"
+    assert _memory(job, 4, 1) == stages["y"] + 32 * 32 * per_px
+    # On the device: 2 bytes of grey values and 6 of colours; the whole chunk goes through the network at once (the
+    # smallest tile is larger than a slice), with 4 bytes of grey values, 8 of sums for each of three channels and 3 of
+    # colours.
+    in_network = per_px if job.config.precision == "float32" else per_px // 2
+    along = {
+        "y": 7 * 32 * 12 * 44 * 2 + 32 * 12 * 44 * 31 + 32 * 12 * 44 * in_network,
+        "z": (ahead + 5) * 4 * 40 * 44 * 8 + 4 * 40 * 44 * 31 + 4 * 40 * 44 * in_network,
+    }
+    assert _gpu_memory(job, 4) == max(along.values())
+
+
+def test_a_cpu_is_planned_with_the_images_that_it_compares(tmp_path: Path) -> None:
+    alone, model = opened(tmp_path, (12, 40, 44), "cpu"), tmp_path / "model"
+    paths = {name: tmp_path / f"{name}.ome.zarr" for name in ("out", "uncertainty")}
+    ensemble = [toy_model(tmp_path / "other", CHANNEL, 1)]
+    compared = opened(tmp_path, (12, 40, 44), "cpu", model=model, ensemble=ensemble, **paths)
+    # Each slice: two images of 3 bytes and 72 for their standard deviation.
+    assert _memory(compared, 4, 1) - _memory(alone, 4, 1) == 40 * 44 * (2 * 3 + 72)
+
+
+def test_the_patches_of_the_cycle_error_are_planned(tmp_path: Path) -> None:
+    alone = opened(tmp_path, (12, 40, 44), "cpu")
+    paths = {name: tmp_path / f"{name}.ome.zarr" for name in ("out", "uncertainty")}
+    cycle = opened(tmp_path, (12, 40, 44), "cpu", model=two_way_model(tmp_path / "two-way", CHANNEL), **paths)
+    assert cycle.has_cycle_error
+    reverse = cycle.translator.spec.reverse
+    assert reverse is not None
+    specs = [parse_generator_spec(each) for each in (cycle.translator.spec.generator, reverse)]
+    # Four patches at once instead of one exact tile.
+    expected = (
+        32 * 32 * (4 * max(each.activation_bytes_per_pixel for each in specs) - specs[0].activation_bytes_per_pixel)
+    )
+    assert _memory(cycle, 4, 1) - _memory(alone, 4, 1) == expected
 
 
 def test_images_that_are_compared_are_at_most_eight_megapixels_each() -> None:

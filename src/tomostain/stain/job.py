@@ -25,11 +25,11 @@ from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference, is_left_over
 from tomostain.stain.noise import check_noise_input
 from tomostain.stain.pass_size import free_gpu_memory
-from tomostain.stain.pipeline import ONE_EACH, InFlight, pieces_in_flight
+from tomostain.stain.pipeline import ONE_EACH, InFlight, PiecesInFlight, pieces_in_flight
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
-from tomostain.stain.uncertainty import FULL_SCALE, NOVELTY
+from tomostain.stain.uncertainty import CYCLE, FULL_SCALE, NOVELTY
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
 from tomostain.stain.uncertainty_stainer import UncertaintyStainer, comparison_bytes
 from tomostain.stain.volume_statistics import (
@@ -157,14 +157,24 @@ class StainJob:
         They take at most a quarter of the free memory of the host, and their grey values of that of the GPU, without
         the images that are compared for the uncertainty.
         """
+        flight = self.pieces_in_flight(*self._chunk_bytes())
+        return flight if self.volume.is_concurrent else replace(flight, ahead=1)
+
+    @property
+    def chunks_in_flight(self) -> PiecesInFlight:
+        """The z chunks that are in memory at the same time."""
+        return PiecesInFlight(self.in_flight, *self._chunk_bytes())
+
+    def _chunk_bytes(self) -> tuple[int, int]:
+        """Return the memory of a z chunk on the host and on a GPU."""
         pixels = self.volume.shape[1] * self.volume.shape[2]
         uploaded = min(self.config.z_chunk, self.volume.shape[0]) + self.ct_slices - 1
         grey_bytes = 4 if self.halo else self.volume.dtype.itemsize  # float32 after the Gaussian filter
-        others = 3 * (len(self.config.planes) - 1)  # colours along other axes, which are fused on the device
+        others = 3 * len(self.config.planes.replace("z", ""))  # colours along other axes, fused on the device
         written = WRITTEN_BYTES * (1 + bool(self.ensemble))
         on_host = (uploaded + 2 * self.halo) * pixels * (2 * self.volume.dtype.itemsize + 2 * others + written)
-        flight = self.pieces_in_flight(on_host, uploaded * pixels * (grey_bytes + others))
-        return flight if self.volume.is_concurrent else replace(flight, ahead=1)
+        on_device = uploaded * pixels * (grey_bytes + others) if "z" in self.config.planes else 0
+        return on_host, on_device
 
     def pieces_in_flight(self, host_bytes: int, device_bytes: int) -> InFlight:
         """Return how many pieces of work that take this memory are read and written at the same time."""
@@ -177,16 +187,25 @@ class StainJob:
 
     @property
     def comparison_bytes(self) -> int:
-        """Memory on a GPU of the images that are compared for the uncertainty: of each model and each further seed."""
+        """Memory of the images that are compared for the uncertainty: of each model and each further seed.
+
+        On a CPU one slice is compared at a time.
+        """
         images = len(self.ensemble) + self.noise_samples - 1
         depth, rows, columns = self.volume.shape
         novelty = self.has_novelty and self.translator.device.type == "cuda"
-        return comparison_bytes(images, min(self.config.z_chunk, depth), rows * columns, novelty=novelty)
+        slices = min(self.config.z_chunk, depth) if self.is_batched else 1
+        return comparison_bytes(images, slices, rows * columns, novelty=novelty)
 
     @property
     def has_novelty(self) -> bool:
         """Whether the novelty is a part of the uncertainty."""
         return bool(self.ensemble) and NOVELTY in kind_of(self.ensemble, self.noise_samples)
+
+    @property
+    def has_cycle_error(self) -> bool:
+        """Whether the uncertainty is the cycle error."""
+        return bool(self.ensemble) and kind_of(self.ensemble, self.noise_samples) == CYCLE
 
     @functools.cached_property
     def stainer(self) -> SliceStainer | UncertaintyStainer:

@@ -26,7 +26,7 @@ from tomostain.deprecation import renamed
 from tomostain.io.ome_zarr.scratch import Scratch
 from tomostain.progress import Progress
 from tomostain.stain.job import WRITTEN_BYTES, StainJob, filtered_chunk, normalised_chunk
-from tomostain.stain.pipeline import InFlight, overlapped
+from tomostain.stain.pipeline import InFlight, PiecesInFlight, overlapped
 from tomostain.stain.slice_stainer import PendingColours, SliceStainer
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.transfer import Uploaded
@@ -89,16 +89,13 @@ class OtherAxes:
         _make_all(self.turned, self._turning(), progress)
         for name, stained in self.stained.items():
             planes = _Planes(self._job, self.turned, AXES[name])
-            flight = planes.in_flight()
+            flight = planes_in_flight(self._job, AXES[name]).flight
             _make_all(stained, _Stage(f"staining along {name}", planes.read, planes.begin, flight), progress)
 
     def _turning(self) -> _Stage:
         job = self._job
         read = filtered_chunk if holds_stored_values(job) else normalised_chunk
-        slices, item = CHUNK + 2 * job.halo, job.volume.dtype.itemsize
-        flight = job.pieces_in_flight(slices * job.volume.shape[1] * job.volume.shape[2] * (2 * item + 4), 0)
-        # The volume may be unable to read several chunks at the same time.
-        flight = flight.at_most(InFlight(job.in_flight.ahead, flight.behind))
+        flight = turning_in_flight(job).flight
         return _Stage("turning", lambda start, stop: read(job, start, stop), lambda start, chunk: chunk, flight)
 
     def read(self, start: int, stop: int) -> list[RGB]:
@@ -121,12 +118,6 @@ class _Planes:
         if job.is_batched:
             reference = job.intensity if holds_stored_values(job) else None
             self._stainer = SliceStainer(job.translator, job.config, reference, str(job.volume.path))
-
-    def in_flight(self) -> InFlight:
-        rows, columns = _without(self._job.volume.shape, self._axis)
-        voxels = (CHUNK + self._job.ct_slices - 1) * rows * columns
-        grey_bytes = turned_dtype(self._job).itemsize
-        return self._job.pieces_in_flight(voxels * (2 * grey_bytes + WRITTEN_BYTES), voxels * grey_bytes)
 
     def read(self, start: int, stop: int) -> NDArray[Any] | Uploaded:
         margin, count = self._job.ct_slices // 2, stop - start
@@ -161,6 +152,25 @@ def holds_stored_values(job: StainJob) -> bool:
 def turned_dtype(job: StainJob) -> np.dtype[Any]:
     """Return the type of the turned volume."""
     return job.volume.dtype if holds_stored_values(job) else _normalised_dtype(job)
+
+
+def turning_in_flight(job: StainJob) -> PiecesInFlight:
+    """Return the pieces in memory while the turned volume is written; they are not uploaded."""
+    item = job.volume.dtype.itemsize
+    voxels = (min(CHUNK, job.volume.shape[0]) + 2 * job.halo) * job.volume.shape[1] * job.volume.shape[2]
+    flight = job.pieces_in_flight(voxels * (2 * item + 4), 0)
+    # The volume may be unable to read several chunks at the same time.
+    flight = flight.at_most(InFlight(job.in_flight.ahead, flight.behind))
+    return PiecesInFlight(flight, voxels * (2 * item + 4))
+
+
+def planes_in_flight(job: StainJob, axis: int) -> PiecesInFlight:
+    """Return the pieces in memory while slices across y (1) or x (2) are stained."""
+    rows, columns = _without(job.volume.shape, axis)
+    voxels = (min(CHUNK, job.volume.shape[axis]) + job.ct_slices - 1) * rows * columns
+    grey_bytes = turned_dtype(job).itemsize
+    on_host, on_device = voxels * (2 * grey_bytes + WRITTEN_BYTES), voxels * grey_bytes
+    return PiecesInFlight(job.pieces_in_flight(on_host, on_device), on_host, on_device)
 
 
 def _normalised_dtype(job: StainJob) -> np.dtype[Any]:

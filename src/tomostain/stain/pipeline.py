@@ -44,6 +44,32 @@ class InFlight:
 ONE_EACH = InFlight()
 
 
+@dataclass(frozen=True)
+class PiecesInFlight:
+    """The pieces of work that are in memory at the same time, and what one of them takes.
+
+    Attributes
+    ----------
+    flight : InFlight
+    host_bytes, device_bytes : int
+        Memory of one piece on the host and on a GPU.
+    """
+
+    flight: InFlight
+    host_bytes: int
+    device_bytes: int = 0
+
+    @property
+    def on_host(self) -> int:
+        """Bytes of all pieces on the host."""
+        return self.flight.pieces * self.host_bytes
+
+    @property
+    def on_device(self) -> int:
+        """Bytes of all pieces on a GPU."""
+        return self.flight.pieces * self.device_bytes
+
+
 def pieces_in_flight(cores: int, piece_bytes: int, free_bytes: int | None) -> InFlight:
     """Return how many pieces are read and written at the same time where making one is as fast as reading it.
 

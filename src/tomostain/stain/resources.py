@@ -16,9 +16,11 @@ from tomostain.networks.build import size_step
 from tomostain.ood.novelty import BYTES_PER_PIXEL
 from tomostain.paths import StrPath
 from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk
+from tomostain.stain.config import StainConfig
 from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
-from tomostain.stain.multi_axis import turned_dtype
+from tomostain.stain.multi_axis import AXES, CHUNK, planes_in_flight, turned_dtype, turning_in_flight
 from tomostain.stain.pass_size import pass_size
+from tomostain.stain.pipeline import PiecesInFlight
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
 from tomostain.stain.translator import Translator
@@ -40,7 +42,7 @@ class StainPlan:
         (z, y, x), µm.
     device : str
     memory_bytes : int
-        Estimated peak without the libraries: one chunk each that is read, stained and written, and a batch.
+        Estimated peak without the libraries: chunks that are read, stained and written, and a batch.
     output_bytes : int
         Uncompressed, with the pyramid; usually less on disk.
     seconds : float
@@ -54,8 +56,8 @@ class StainPlan:
     read_share : float
         Time of reading relative to the time of staining; above 1, reading is slower.
     gpu_bytes : int
-        Estimated peak on a GPU: the grey values of three chunks, and what goes through the network at once. A batch is
-        halved if it does not fit.
+        Estimated peak on a GPU: the grey values of the chunks in flight, with their colours along other axes, and what
+        goes through the network at once. A batch is halved if it does not fit.
     precision : str
         Of the network.
     """
@@ -155,53 +157,98 @@ def plan(request: StainRequest) -> StainPlan:
 
 
 def _memory(job: StainJob, slices: int, volumes: int) -> int:
-    """Return the bytes of the chunks that are read, stained and written, and of a batch."""
-    patch, _ = job.config.tiling(job.translator.spec.patch_px)
+    """Return the bytes on the host of the stage that takes most (turning, staining along each axis), and of a batch."""
+    shape, config = job.volume.shape, job.config
+    # The pieces in flight, and the sums of one slice.
+    stages = [_z_chunks(job, slices, volumes) + 28 * shape[1] * shape[2]]
+    if config.planes != "z":
+        stages.append(turning_in_flight(job).on_host)
+    for axis in _other_axes(job):
+        stages.append(planes_in_flight(job, axis).on_host + 28 * math.prod(_sides(job, axis)))
+    patch, _ = config.tiling(job.translator.spec.patch_px)
+    batch_px = config.batch * patch**2
+    if config.blend == "exact":
+        # One tile at a time, not larger than a slice.
+        axes = [0, *_other_axes(job)]
+        batch_px = max(math.prod(min(patch, side) for side in _sides(job, axis)) for axis in axes)
+    if config.statistics == "volume":
+        batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
     bytes_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
+    batch = batch_px * bytes_px
+    if job.has_cycle_error:
+        batch = max(batch, _cycle_error_pass(job, slices)[1])
+    resampled = 0 if job.resampling is None else job.resampling.memory_bytes(job.volume.dtype.itemsize)
+    return max(stages) + batch + resampled
+
+
+def _z_chunks(job: StainJob, slices: int, volumes: int) -> int:
+    """Return the bytes on the host of the z chunks in flight, and of what is compared for the uncertainty."""
+    pixels = job.volume.shape[1] * job.volume.shape[2]
+    novelty = BYTES_PER_PIXEL * min(slices, available_cores()) * pixels
+    compared = novelty if job.has_novelty and job.translator.device.type != "cuda" else 0
+    if job.is_batched:
+        return job.chunks_in_flight.on_host + compared
     # The chunk that is read, as float32 with its halo, filtered and normalised; the chunk in the model, input and
-    # output; the colours that are written, with the buffers of the writer; the sums of one slice; the slices of which
-    # the novelty is computed; and the largest feature maps of a batch.
-    read, stained, written = (
+    # output; the colours that are written, with the buffers of the writer; and the colours along other axes.
+    read, stained, written, others = (
         (slices + 2 * job.halo + job.ct_slices - 1) * 12 * job.in_flight.ahead,
         slices * (4 + 3 * volumes),
         slices * (3 * volumes + 7) * job.in_flight.behind,
+        slices * 3 * len(_other_axes(job)) * (job.in_flight.ahead + 1),
     )
-    pixels, batch_px = job.volume.shape[1] * job.volume.shape[2], job.config.batch * patch**2
-    if job.config.blend == "exact":
-        # One tile at a time, not larger than a slice.
-        batch_px = math.prod(min(patch, side) for side in job.volume.shape[1:])
-    if job.config.statistics == "volume":
-        batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
-    resampled = 0 if job.resampling is None else job.resampling.memory_bytes(job.volume.dtype.itemsize)
-    on_host = job.has_novelty and job.translator.device.type != "cuda"
-    compared = BYTES_PER_PIXEL * min(slices, available_cores()) if on_host else 0
-    return pixels * (read + stained + written + compared + 28) + batch_px * bytes_px + resampled
+    return pixels * (read + stained + written + others) + compared + job.comparison_bytes
 
 
 def _gpu_memory(job: StainJob, slices: int) -> int:
-    """Return the bytes on a GPU: grey values, colours and sums of the chunks, and the feature maps of a pass.
+    """Return the bytes on a GPU of the stage that takes most: staining along z, y or x."""
+    stages = [_gpu_stage(job, 0, slices, job.chunks_in_flight)] if "z" in job.config.planes else []
+    for axis in _other_axes(job):
+        stages.append(_gpu_stage(job, axis, min(CHUNK, job.volume.shape[axis]), planes_in_flight(job, axis)))
+    return max(stages) + job.comparison_bytes
+
+
+def _gpu_stage(job: StainJob, axis: int, slices: int, pieces: PiecesInFlight) -> int:
+    """Return the bytes of the pieces in flight, of the sums and colours of a pass, and of its feature maps.
 
     The models of an ensemble run one after the other.
     """
-    pixels = job.volume.shape[1] * job.volume.shape[2]
-    passes = [_pass_memory(job, each, slices) for each in job.ensemble or (job.translator,)]
+    sides = _sides(job, axis)
+    passes = [_pass_memory(each, job.config, sides, slices) for each in job.ensemble or (job.translator,)]
+    if job.has_cycle_error:
+        passes.append(_cycle_error_pass(job, slices))
     at_once, in_network = min(number for number, _ in passes), max(needed for _, needed in passes)
-    others = 3 * (len(job.config.planes) - 1)  # colours along other axes
-    chunks = job.in_flight.pieces * (slices + job.ct_slices - 1) * (job.volume.dtype.itemsize + others)
-    return pixels * (chunks + at_once * (4 * job.ct_slices + 3 * 8 + 3)) + in_network + job.comparison_bytes
+    return pieces.on_device + math.prod(sides) * at_once * (4 * job.ct_slices + 3 * 8 + 3) + in_network
 
 
-def _pass_memory(job: StainJob, translator: Translator, slices: int) -> tuple[int, int]:
+def _pass_memory(
+    translator: Translator, config: StainConfig, sides: tuple[int, ...], slices: int, bytes_px: int = 0
+) -> tuple[int, int]:
     """Return how many slices go through a network at once, and the bytes of its feature maps."""
-    size = pass_size(translator, job.config, (job.volume.shape[1], job.volume.shape[2]), slices)
-    bytes_px = parse_generator_spec(translator.spec.generator).activation_bytes_per_pixel
-    if job.config.precision != "float32":
+    size = pass_size(translator, config, (sides[0], sides[1]), slices)
+    bytes_px = max(bytes_px, parse_generator_spec(translator.spec.generator).activation_bytes_per_pixel)
+    if config.precision != "float32":
         bytes_px //= 2
-    patch = job.config.tiling(translator.spec.patch_px)[0]
-    pass_px = size.patches * patch**2 or size.slices * math.prod(
-        min(size.tile_px, side) for side in job.volume.shape[1:]
-    )
+    patch = config.tiling(translator.spec.patch_px)[0]
+    pass_px = size.patches * patch**2 or size.slices * math.prod(min(size.tile_px, side) for side in sides)
     return size.slices, pass_px * bytes_px
+
+
+def _cycle_error_pass(job: StainJob, slices: int) -> tuple[int, int]:
+    """Return `_pass_memory` of the cycle error: of patches, in the larger of the two networks."""
+    first, config = job.ensemble[0], job.config
+    if config.blend == "exact":  # as `UncertaintyStainer` does
+        config = config.model_copy(update={"blend": "mean"})
+    reverse = parse_generator_spec(first.spec.reverse).activation_bytes_per_pixel if first.spec.reverse else 0
+    return _pass_memory(first, config, _sides(job, 0), slices, reverse)
+
+
+def _other_axes(job: StainJob) -> list[int]:
+    return [AXES[name] for name in job.config.planes.replace("z", "")]
+
+
+def _sides(job: StainJob, axis: int) -> tuple[int, ...]:
+    """Return the sides of a slice across an axis."""
+    return (*job.volume.shape[:axis], *job.volume.shape[axis + 1 :])
 
 
 def _seconds_per_slice_on_gpu(job: StainJob, chunk: Chunk) -> float:
