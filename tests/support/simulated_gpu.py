@@ -1,18 +1,20 @@
 """A GPU that computes nothing: tensors on it have a shape, a type and a device, but no values.
 
 Code for a GPU runs on a machine without one. An operator on tensors of two devices is an error, as on a GPU. Copies
-between host and device, and what makes the host wait for the device, are counted. Results that arrive on the host are
+between host and device, and what makes the host wait for the device, are counted. Operators run at once; which stream
+they belong to, and which stream waits for which, is recorded on demand. Results that arrive on the host are
 zeros. Only code without gradients runs: torch's autograd needs a device that exists. The simulation is that of the
 thread that enters it.
 """
 
 import ctypes
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -28,6 +30,25 @@ _PACKAGE = str(Path(tomostain.__file__).parent)
 MEMORY = 80 * 10**9
 
 
+class Act(NamedTuple):
+    """Something that happened on a stream.
+
+    Attributes
+    ----------
+    what : str
+        "operator", "upload", "download", "record_stream", "wait_stream"; for events "record", "wait_event", and
+        "synchronize" on the host.
+    stream : str
+        "default", "stream 1", …, or "host".
+    about : set
+        The memory of the tensors, the name of the other stream, or that of the event.
+    """
+
+    what: str
+    stream: str
+    about: frozenset[int | str]
+
+
 class SimulatedGpu(TorchDispatchMode):
     """Counts what happens between the host and a simulated GPU.
 
@@ -39,6 +60,8 @@ class SimulatedGpu(TorchDispatchMode):
         Shapes of the tensors that were copied to and from the device.
     operators : int
         Number of operators on the device.
+    acts : list of Act
+        What happened on which stream, in order, after `record_acts`. Views are no operators.
     """
 
     def __init__(self) -> None:
@@ -49,10 +72,31 @@ class SimulatedGpu(TorchDispatchMode):
         self.operators = 0
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._pinned: dict[int, object] = {}
+        self.acts: list[Act] = []
+        self.streams: list[str] = ["default"]
+        self._records_acts = False
+        self._memory: dict[int, object] = {}
 
     def forget(self) -> None:
         """Begin to count from zero."""
         self.waits, self.uploads, self.downloads, self.operators = [], [], [], 0
+
+    def record_acts(self) -> None:
+        """Record what happens on streams from now on."""
+        self._records_acts = True
+
+    def memory_of(self, tensor: Tensor) -> int:
+        """Return a number of the memory of a tensor on the device, which all its views share."""
+        memory = tensor.untyped_storage()
+        self._memory[memory._cdata] = memory  # as long as it exists, no other has its address
+        return memory._cdata
+
+    def act(self, what: str, about: object, stream: str | None = None) -> None:
+        """Record what happens on a stream, by default on the current one; `about` is a name, or has tensors."""
+        if self._records_acts:
+            tensors = [leaf for leaf in tree_leaves(about) if isinstance(leaf, FakeTensor)]
+            names = [about] if isinstance(about, str) else [self.memory_of(tensor) for tensor in tensors]
+            self.acts.append(Act(what, self.streams[-1] if stream is None else stream, frozenset(names)))
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator."""
@@ -70,12 +114,16 @@ class SimulatedGpu(TorchDispatchMode):
         if name.startswith("_fused_adam") and on_device:
             return self._check_devices(args)  # torch has no shapes for it; it works in place
         if on_device or any(isinstance(leaf, torch.device) and leaf.type == "cuda" for leaf in leaves):
-            if name.startswith("_to_copy.") and not on_device:
+            is_upload = name.startswith("_to_copy.") and not on_device
+            if is_upload:
                 self._count_upload(args[0], asynchronous=bool(kwargs.get("non_blocking")))
             self.operators += not name.startswith("prim.")
             args, kwargs = tree_map(self._without_values, (args, kwargs))
             with self.fake:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            if not name.startswith("prim.") and not _is_view(function):
+                self.act("upload" if is_upload else "operator", result if is_upload else (args, kwargs, result))
+            return result
         pinned = kwargs.pop("pin_memory", False)
         with _disable_current_modes():
             result = function(*args, **kwargs)
@@ -89,11 +137,13 @@ class SimulatedGpu(TorchDispatchMode):
             self._count_upload(source, asynchronous=non_blocking)
         if not isinstance(target, FakeTensor):
             self.downloads.append(tuple(source.shape))
+            self.act("download", source)
             if not (non_blocking and self._is_pinned(target)):
                 self._wait("copy to the host")
             with _disable_current_modes():
                 return target.zero_()
         self.operators += 1
+        self.act("operator", (target, source))
         with self.fake:
             return target.copy_(self._without_values(source))
 
@@ -129,6 +179,11 @@ class SimulatedGpu(TorchDispatchMode):
         self.uploads.append(tuple(source.shape))
         if not (asynchronous and self._is_pinned(source)):
             self._wait("copy to the device")
+
+
+def _is_view(function: Any) -> bool:
+    aliases = [argument.alias_info for argument in function._schema.arguments]
+    return any(alias is not None and not alias.is_write for alias in aliases)
 
 
 def _leaves_device(options: dict[str, Any]) -> bool:
@@ -176,28 +231,49 @@ def _apply(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: boo
 
 
 class _Event:
-    def __init__(self, **_: object) -> None: ...
+    simulated: SimulatedGpu
+    number = itertools.count(1)
 
-    def record(self, *_: object) -> None: ...
+    def __init__(self, **_: object) -> None:
+        self.name = f"event {next(self.number)}"
 
-    def wait(self, *_: object) -> None: ...
+    def record(self, stream: "_Stream | None" = None) -> None:
+        self.simulated.act("record", self.name, None if stream is None else stream.name)
 
-    def synchronize(self) -> None: ...
+    def wait(self, stream: "_Stream | None" = None) -> None:
+        self.simulated.act("wait_event", self.name, None if stream is None else stream.name)
+
+    def synchronize(self) -> None:
+        self.simulated.act("synchronize", self.name, "host")
 
     def query(self) -> bool:
         return True
 
 
 class _Stream:
+    simulated: SimulatedGpu
     device = GPU
+    number = itertools.count(1)
 
-    def __init__(self, *_: object, **__: object) -> None: ...
+    def __init__(self, *_: object, name: str = "", **__: object) -> None:
+        self.name = name or f"stream {next(self.number)}"
 
-    def wait_stream(self, _: object) -> None: ...
+    def wait_stream(self, other: "_Stream") -> None:
+        self.simulated.act("wait_stream", other.name, self.name)
 
-    def wait_event(self, _: object) -> None: ...
+    def wait_event(self, event: _Event) -> None:
+        event.wait(self)
 
     def synchronize(self) -> None: ...
+
+
+@contextmanager
+def _current(simulated: SimulatedGpu, stream: _Stream) -> Iterator[None]:
+    simulated.streams.append(stream.name)
+    try:
+        yield
+    finally:
+        simulated.streams.pop()
 
 
 class _Generator(torch.Generator):
@@ -242,6 +318,8 @@ _POOLS = ("tomostain.stain.precision_check", "tomostain.stain.pipeline", "tomost
 @contextmanager
 def simulated_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
     """Simulate a GPU ``cuda:0`` in this thread."""
+    simulated = SimulatedGpu()
+    stream = type("Stream", (_Stream,), {"simulated": simulated})
     for name, value in {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
@@ -258,23 +336,22 @@ def simulated_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda *_: None,
         "synchronize": lambda *_: None,
-        "current_stream": lambda *_: _Stream(),
-        "Stream": _Stream,
-        "Event": _Event,
+        "current_stream": lambda *_: stream(name=simulated.streams[-1]),
+        "Stream": stream,
+        "Event": type("Event", (_Event,), {"simulated": simulated}),
         "CUDAGraph": _Graph,
-        "stream": lambda *_: nullcontext(),
+        "stream": lambda chosen: nullcontext() if chosen is None else _current(simulated, chosen),
         "device": lambda *_: nullcontext(),
         "graph": lambda *_, **__: nullcontext(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    monkeypatch.setattr(Tensor, "record_stream", lambda *_: None)
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, on: simulated.act("record_stream", tensor, on.name))
     monkeypatch.setattr(nn.Module, "_apply", _apply)
     monkeypatch.setattr(FakeTensor, "tolist", lambda tensor: tensor.cpu().tolist())  # one copy, as of a GPU
     monkeypatch.setattr(torch, "Generator", _Generator)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: torch.empty_like(tensor, pin_memory=True).copy_(tensor))
     for module in _POOLS:
         monkeypatch.setattr(f"{module}.ThreadPoolExecutor", _Inline)
-    simulated = SimulatedGpu()
     with _device_guard(), simulated.fake, simulated:
         torch._C._set_only_lift_cpu_tensors(True)  # new tensors are made on the host, then an operator copies them
         try:
