@@ -76,6 +76,7 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
 def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template, section: Section) -> None:
     """Draw the slide in the volume in 3D from two sides, with mean projections of the volume on the walls."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from tomostain.register.surface_figure import ColouredSurface
 
@@ -91,6 +92,9 @@ def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template,
         axis.set(xlim=(0, side_mm[2]), ylim=(0, side_mm[1]), zlim=(0, side_mm[0]))
         axis.set(xlabel="x, mm", ylabel="y, mm", zlabel="z, mm")
         axis.set_box_aspect(side_mm[::-1] / side_mm.max())
+        # A short side has room for few numbers.
+        for each, part in zip((axis.xaxis, axis.yaxis, axis.zaxis), side_mm[::-1] / side_mm.max(), strict=True):
+            each.set_major_locator(MaxNLocator(max(1, round(6 * part))))
         axis.view_init(22, azimuth)
     figure.suptitle("Slide in the volume. Walls: mean of the volume along each axis", fontsize=10)
     with atomic_file(path) as temporary:
