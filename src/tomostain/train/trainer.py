@@ -10,20 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tomostain.dataset.dataset import Dataset
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import ct_to_network
-from tomostain.networks.noise_input import add_noise, split_noise
-from tomostain.networks.receptive_field import round_up
-from tomostain.networks.registry import parse_generator_spec
-from tomostain.networks.tile_invariance import is_tile_invariant
+from tomostain.networks.noise_input import add_noise
 from tomostain.paths import StrPath
-from tomostain.tiling.blend import blend_images
-from tomostain.tiling.exact import halo_of, tile_images
-from tomostain.tiling.noise import FIRST_SLICE, add_noise_channels
 from tomostain.train.checkpoint import save_best
 from tomostain.train.determinism import RandomState
 from tomostain.train.device_step import DeviceStep, StepInputs
@@ -38,14 +30,13 @@ from tomostain.train.sampling import PatchSampler
 from tomostain.train.skipped_steps import SkippedSteps
 from tomostain.train.step_graph import StepGraph
 from tomostain.train.step_losses import StepLosses, read_together
+from tomostain.train.whole_images import stain_whole
 from tomostain.train.windows import Batch
 
 logger = logging.getLogger(__name__)
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": masked_psnr}
 VALIDATION_BATCHES = 4
-# Side of the tiles in which a generator stains whole images, if the result does not depend on the tile.
-_TILE_PX = 1024
 READ_EVERY_STEPS = EXCHANGE_EVERY_STEPS
 
 
@@ -258,23 +249,9 @@ class Trainer:
         Tensor of float32, shape (N, 3, Y, X)
             In [-1, 1].
         """
-        network, recipe = self.state.networks.staining, self.recipe
-
-        def translate(patches: Tensor) -> Tensor:
-            ct, noise = split_noise(patches, recipe.noise.channels)
-            x = ct_to_network(ct, recipe.ct_window)
-            x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
-            return network(add_noise(-x if recipe.inverted_ct else x, noise)).float()
-
+        network = self.state.networks.staining
         with self._evaluating([network]):
-            images = add_noise_channels(images, recipe.noise, [FIRST_SLICE] * len(images))
-            spec, (rows, columns) = parse_generator_spec(recipe.generator_spec()), images.shape[-2:]
-            if not is_tile_invariant(spec):
-                return blend_images(translate, images, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
-            # No tile depends on its neighbours, so that each pixel is computed once.
-            whole = _extend(images, spec.min_size_px, spec.size_multiple)
-            tile_px = max(_TILE_PX, recipe.patch_px)
-            return tile_images(translate, whole, tile_px, halo_of(spec), spec.size_multiple)[..., :rows, :columns]
+            return stain_whole(network, self.recipe, images)
 
     @contextmanager
     def _evaluating(self, networks: Iterable[nn.Module]) -> Iterator[None]:
@@ -354,14 +331,3 @@ class Trainer:
                 images = [x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
                 rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
         write_sample(Path(run), self.state.step, sample_picture(rows))
-
-
-def _extend(images: Tensor, min_px: int, multiple: int) -> Tensor:
-    """Repeat the last rows and columns of images to at least a size, and to a multiple."""
-    rows, columns = images.shape[-2:]
-    more = [round_up(max(side, min_px), multiple) - side for side in (rows, columns)]
-    if not any(more):
-        return images
-    channels = images.reshape(len(images), -1, rows, columns)
-    extended = functional.pad(channels, (0, more[1], 0, more[0]), mode="replicate")
-    return extended.reshape(*images.shape[:-2], *extended.shape[-2:])
