@@ -11,11 +11,13 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from unittest import mock
 
 import torch
+from torch import distributed
 
 from tests.support.training import DROPOUT, REGISTERED, toy_recipe
 from tomostain.cli.main import run
@@ -163,6 +165,24 @@ def main(folder):
     train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, device="cpu", max_steps=3)
     record["refused"] = told_by_command_line(folder)
     (folder / f"record-{rank}.json").write_text(json.dumps(record))
+    exchange_released_late(rank)
+
+
+def exchange_released_late(rank):
+    """Exchange a tensor that a thread of gloo releases only when the code of this process has ended."""
+
+    class Late:
+        def __del__(self):
+            time.sleep(0.05)  # afterwards the thread needs the global lock again
+
+    if rank == 1:
+        time.sleep(0.5)  # rank 0 has dropped its reference when the exchange begins
+    value = torch.ones(10)
+    value.late = Late()
+    distributed.all_reduce(value, async_op=True)
+    del value
+    if rank == 0:
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

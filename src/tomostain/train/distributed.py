@@ -5,8 +5,10 @@ Everything that depends on more than one patch (gradients, losses, image buffers
 batch, so that several processes take the steps of a single one.
 """
 
+import atexit
 import inspect
 import os
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 EXCHANGE_EVERY_STEPS = 10
 # Residual registration stains whole sections between two steps; a process that hangs is detected after this time.
 _TIMEOUT = timedelta(minutes=30)
+# Time in which the threads of gloo release the tensors of the last exchange; they need milliseconds.
+_RELEASE_S = 0.5
 
 
 def is_distributed() -> bool:
@@ -77,6 +81,8 @@ class DistributedContext:
         if self._environment is not None:
             self.size, self.rank = self._environment.world_size(), self._environment.global_rank()
             self.device = _device_of_rank(self.device, device, self._environment.local_rank())
+            if not distributed.is_initialized():
+                atexit.register(_let_threads_release)
             self.fabric("32-true")  # connects the processes
 
     @property
@@ -269,6 +275,17 @@ def _started_by() -> Literal["torchrun", "srun"] | None:
         return "torchrun" if _number("WORLD_SIZE", 1) > 1 else None
     several = _number("SLURM_STEP_NUM_TASKS", 1) > 1 and "SLURM_PTY_PORT" not in os.environ
     return "srun" if several else None
+
+
+def _let_threads_release() -> None:
+    """Wait until the threads of gloo have released the tensors of the last exchange.
+
+    A thread takes Python's global lock for this. When Python already ends, the thread is ended in a C++ function that
+    does not allow it, and the process aborts. Destroying the process group would not wait for the threads, since
+    DistributedDataParallel holds a reference to it.
+    """
+    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        time.sleep(_RELEASE_S)
 
 
 def _number(name: str, default: int = 0) -> int:
