@@ -125,7 +125,7 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("variables", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
 )
-def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, variables, spins):
+def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, own_signals, variables, spins):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is restored afterwards

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: one line says what is left of a command and what to do next, and saying so is true."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -72,8 +73,10 @@ def test_verbs_that_begin_again_look_whether_they_wrote_anything(verb, name, oth
     nothing = f"interrupted; nothing was written to {out}; {AGAIN}"
     assert says(verb, **values) == nothing
     assert says(verb, out.mkdir, **values) == nothing  # as it was
+    os.utime(out, (1000, 1000))  # a change in the same tick of the clock would not be seen
     incomplete = f"interrupted; {out} may be incomplete; {AGAIN}"
     assert says(verb, None, (out / "file").touch, **values) == f"{incomplete} with --overwrite"
+    os.utime(out, (1000, 1000))
     assert says(verb, None, (out / "other").touch, **values | {"overwrite": True}) == incomplete
 
 
@@ -209,6 +212,37 @@ def test_a_signal_that_arrives_in_a_finaliser_is_not_lost(tmp_path, number, code
         code,
         f"tomostain: interrupted; nothing was written to specimen; {AGAIN}\n",
     )
+
+
+_OTHER_HOOK = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tomostain.errors import InputError
+from tomostain.phantom import specimen
+def other(unraisable):
+    print(unraisable.exc_value)
+class Finalised:
+    def __del__(self):
+        raise ValueError("in a finaliser")
+def fail(*_, **__):
+    Finalised()
+    raise InputError("the end")
+sys.unraisablehook, specimen._images = other, fail
+from tomostain.cli.main import main
+for _ in range(2):
+    try:
+        main(["-q", "phantom", "specimen", "--size", "32"])
+    except SystemExit as end:
+        print(end.code, sys.unraisablehook is other)
+    Finalised()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_the_hook_of_other_software_for_lost_exceptions_stays(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", _OTHER_HOOK], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.stdout.splitlines() == ["in a finaliser", "2 True", "in a finaliser"] * 2
+    assert ended.stderr == "tomostain: the end\n" * 2
 
 
 def test_the_program_starts_where_signals_are_handled_first():

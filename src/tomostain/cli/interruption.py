@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from _thread import interrupt_main
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -42,6 +42,8 @@ _handled: list[int] = []
 """Signals that this process handles as exceptions."""
 _raised: list[int] = []
 """Signals that were raised as exceptions in this process. Imports of C extensions may replace such an exception."""
+_hook_before: list[Callable[[Any], object]] = []
+"""The hook for exceptions that cannot be raised, which `raise_signals` replaces until `end_by_signals`."""
 
 
 def raise_signals() -> None:
@@ -70,7 +72,9 @@ def raise_signals() -> None:
 
     for number in _handled:
         signal.signal(number, interrupt if number == signal.SIGINT else end)
-    sys.unraisablehook = _raise_later
+    if sys.unraisablehook is not _raise_later:
+        _hook_before[:] = [sys.unraisablehook]
+        sys.unraisablehook = _raise_later
 
 
 def ignore_signals() -> None:
@@ -84,12 +88,14 @@ def end_by_signals() -> None:
     for number in _SIGNALS:
         if number in _handled or signal.getsignal(number) is end_at_once:
             signal.signal(number, signal.SIG_DFL)
+    if sys.unraisablehook is _raise_later:
+        sys.unraisablehook = _hook_before[0]
 
 
 def _raise_later(unraisable: Any) -> None:
     """Raise a signal again whose exception was lost, since it was raised in a finaliser or a callback of an import."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt | EndedBySignal):
-        sys.__unraisablehook__(unraisable)
+        _hook_before[0](unraisable)
         return
     number = getattr(unraisable.exc_value, "number", signal.SIGINT)
     timer = threading.Timer(_RAISED_AGAIN_AFTER_S, interrupt_main, [number])  # an exception here would be lost, too
