@@ -26,6 +26,7 @@ from tomostain.view.browser.server import PAGE
 from tomostain.view.browser.tile_request import BadRequestError, TileRequest, parse_tile
 from tomostain.view.browser.view import prepared_site, start_server
 
+PATIENCE_S = 60
 GOOD = "axis=z&at=85&level=0&row=0&column=0"
 
 
@@ -44,7 +45,7 @@ def running(site, report=print):
     finally:
         server.shutdown()
         server.stop()
-        thread.join(5)
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def server(folder):
 
 
 def ask(server, path, method="GET", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE_S)
     connection.request(method, path.replace("TOKEN", server.site.token), headers=headers)
     answer = connection.getresponse()
     answer.body = answer.read()
@@ -231,34 +232,55 @@ def test_the_address_without_its_slash_leads_to_the_page(server):
     assert (answer.status, answer.getheader("Location")) == (308, f"{server.site.token}/")
 
 
-def test_too_many_connections_are_closed_and_those_before_are_answered(server):
+def wait_for_connections(server, count):
+    """Wait until the server has only this number of connections."""
+    end = time.monotonic() + PATIENCE_S
+    while server_module._CONNECTIONS_AT_ONCE - server._connections._value > count:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_too_many_connections_are_closed_and_those_before_are_answered(server, monkeypatch):
+    monkeypatch.setattr(server_module._Handler, "timeout", 2 * PATIENCE_S)
+    wait_for_connections(server, 0)
     count = server_module._CONNECTIONS_AT_ONCE
-    lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(count)]
-    try:
-        time.sleep(0.3)
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as refused:
+    lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) for _ in range(count)]
+    try:  # connections are accepted in their order
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) as refused:
             assert refused.recv(1) == b""
         lines[0].sendall(f"GET /facts/{server.site.token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert lines[0].recv(12) == b"HTTP/1.1 200"
     finally:
         for line in lines:
             line.close()
-    end = time.monotonic() + 5
-    while server._connections._value < count and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for_connections(server, 0)
     assert ask(server, "/facts/TOKEN").status == 200
 
 
-def test_a_connection_without_token_is_closed_soon(folder, monkeypatch):
-    monkeypatch.setattr(server_module._Handler, "timeout", 0.2)
-    with prepared_site(None, folder / "stained.ome.zarr") as site, running(site) as server:
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as silent:
-            assert silent.recv(1) == b""
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as known:
-            for _ in range(2):
-                known.sendall(f"HEAD /facts/{site.token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-                assert known.recv(4096).startswith(b"HTTP/1.1 200")
-                time.sleep(0.4)
+def test_a_connection_without_token_is_closed_soon(server, monkeypatch):
+    monkeypatch.setattr(server_module._Handler, "timeout", 0.1)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) as silent:
+        assert silent.recv(1) == b""
+
+
+@pytest.mark.parametrize(("token", "is_closed"), [("TOKEN", True), ("wrong", False)])
+def test_a_connection_with_the_token_has_a_time_limit_of_its_own(server, monkeypatch, token, is_closed):
+    assert server_module._TIMEOUT_S > server_module._TIMEOUT_WITHOUT_TOKEN_S
+    # The other way round, so that no request of this test can be late.
+    monkeypatch.setattr(server_module._Handler, "timeout", 2 * PATIENCE_S)
+    monkeypatch.setattr(server_module, "_TIMEOUT_S", 0.1)
+    path = f"/facts/{token}".replace("TOKEN", server.site.token)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) as line:
+        line.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        answer = line.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 200" if is_closed else b"HTTP/1.1 404")
+        if is_closed:
+            while answer:
+                answer = line.recv(4096)
+        else:
+            line.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                line.recv(1)
 
 
 def test_a_request_that_the_page_cancelled_is_not_computed(server, monkeypatch):
@@ -267,20 +289,42 @@ def test_a_request_that_the_page_cancelled_is_not_computed(server, monkeypatch):
     for _ in range(2):
         server.tile_slots.acquire()
     try:
-        lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(2)]
+        lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) for _ in range(2)]
         for number, line in enumerate(lines):
             query = GOOD.replace("column=0", f"column={number}")
             path = f"/tile/{server.site.token}/stain?{query}"
             line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        time.sleep(0.2)
         lines[0].close()
     finally:
         for _ in range(2):
             server.tile_slots.release()
     assert lines[1].recv(12) == b"HTTP/1.1 204"
-    time.sleep(0.1)
     lines[1].close()
+    wait_for_connections(server, 0)
     assert [request.column for request in computed] == [1]
+
+
+def test_the_server_waits_for_a_tile_and_says_nothing_of_it_when_it_stops(folder, monkeypatch):
+    begun, may_end, lines, stops = threading.Event(), threading.Event(), [], []
+
+    def broken(self, name, request):
+        begun.set()
+        assert may_end.wait(PATIENCE_S)
+        time.sleep(0.2)  # a server that does not wait would be gone
+        stops.append(server.closing.is_set())
+        raise FileNotFoundError("a volume that was removed")
+
+    with prepared_site(None, folder / "stained.ome.zarr") as site:
+        monkeypatch.setattr(type(site.planes), "tile", broken)
+        with running(site, lines.append) as server:
+            set_closing = server.closing.set
+            monkeypatch.setattr(server.closing, "set", lambda: (set_closing(), may_end.set()))
+            request = f"GET /tile/{site.token}/stain?{GOOD} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE_S) as line:
+                line.sendall(request)
+                assert begun.wait(PATIENCE_S)
+        assert stops == [True]
+    assert lines == []
 
 
 def test_a_link_is_opened_again(server):

@@ -12,6 +12,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -32,6 +33,8 @@ ORIGIN = "http://origin.invalid"
 PAGE = Path(__file__).parent / "page"
 """The files of the plane view."""
 _TILES_AT_ONCE = 2
+_TILES_END_S = 10.0
+"""Time in which tiles that are computed must end when the server stops."""
 _CONNECTIONS_AT_ONCE = 64
 _TIMEOUT_S = 60
 _TIMEOUT_WITHOUT_TOKEN_S = 10
@@ -159,7 +162,9 @@ class ViewServer(ThreadingHTTPServer):
         return False
 
     def report_failure(self, error: Exception) -> None:
-        """Report that data are damaged or cannot be shown, each message once."""
+        """Report that data are damaged or cannot be shown, each message once; not after `stop`."""
+        if self.closing.is_set():
+            return
         text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         if text not in self._reported:
             self._reported.add(text)
@@ -180,9 +185,16 @@ class ViewServer(ThreadingHTTPServer):
             self._connections.release()
 
     def stop(self) -> None:
-        """End the open connections and give the port back; `serve_forever` must have returned."""
+        """End the open connections and give the port back; `serve_forever` must have returned.
+
+        Tiles that are computed end first: the volumes may be removed afterwards, and Python may end.
+        """
         self.closing.set()
         self.server_close()
+        ends = time.monotonic() + _TILES_END_S
+        slots = [self.tile_slots.acquire(timeout=max(0.0, ends - time.monotonic())) for _ in range(_TILES_AT_ONCE)]
+        for _ in filter(None, slots):
+            self.tile_slots.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep silent when a browser goes away in the middle of an answer."""
@@ -255,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         except BadRequestError:
             return self._refuse(HTTPStatus.BAD_REQUEST)
         with self.server.tile_slots:
-            if self._is_abandoned():
+            if self.server.closing.is_set() or self._is_abandoned():
                 self.close_connection = True
                 return None
             try:
