@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,13 @@ LOSSES = {"rel": 1e-8, "abs": 1e-12}
 WEIGHTS = {"rtol": 0, "atol": 1e-7}
 
 
+@contextmanager
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Yield a free port. Meanwhile the system gives it only to a server that asks for this number, as TCPStore does."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def environment(**more):
@@ -51,12 +55,19 @@ def write_recipe(path, **changes):
 def torchrun(*command):
     """Run two processes of a command under torchrun; return it when done."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
-    whole = [sys.executable, *launcher, f"--master-port={free_port()}", *map(str, command)]
-    return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    with free_port() as port:
+        whole = [sys.executable, *launcher, f"--master-port={port}", *map(str, command)]
+        return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=900, check=False)
 
 
 def srun(*command):
     """Run two processes of a command with the variables that srun sets; return (exit code, stdout, stderr) of each."""
+    with free_port() as port:
+        return run_tasks(port, *command)
+
+
+def run_tasks(port, *command):
+    """Run two processes of a command with the variables that srun sets, and this port for their connection."""
     slurm = {
         "SLURM_JOB_ID": "4711",
         "SLURM_STEP_ID": "0",
@@ -64,7 +75,7 @@ def srun(*command):
         "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_STEP_NODELIST": "127.0.0.1",
         "SLURM_NODEID": "0",
-        "MASTER_PORT": str(free_port()),
+        "MASTER_PORT": str(port),
     }
     tasks = [
         subprocess.Popen(
@@ -76,7 +87,7 @@ def srun(*command):
         )
         for number in ("0", "1")
     ]
-    outputs = [task.communicate(timeout=300) for task in tasks]
+    outputs = [task.communicate(timeout=900) for task in tasks]
     return [(task.returncode, *words) for task, words in zip(tasks, outputs, strict=True)]
 
 

@@ -51,7 +51,7 @@ from pathlib import Path
 from tomostain.train.run_folder import locked_run
 with locked_run(Path(sys.argv[1])):
     print("locked", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
