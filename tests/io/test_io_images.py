@@ -179,7 +179,7 @@ def test_two_threads_read_at_once(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: shapes.append(pillow_shape(tmp_path / "a.png")), daemon=True)
     with opened_pillow(tmp_path / "a.png"):
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert shapes == [(4, 5)]
 
 

@@ -30,9 +30,13 @@ def test_a_fork_does_not_release_the_lock_of_its_parent(tmp_path: Path) -> None:
     shared = SharedLock(tmp_path / "presence.lock")
     child = os.fork()
     if child == 0:
-        shared.release()
-        os._exit(0)
-    os.waitpid(child, 0)
+        code = 1
+        try:
+            shared.release()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
     assert not is_unlocked(tmp_path / "presence.lock")
     shared.release()
     assert list(tmp_path.iterdir()) == []

@@ -2,22 +2,41 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
 
-from tomostain.io import Volume, open_volume, write_stack
+from tomostain.io import Volume, open_volume, parallel, write_stack
 from tomostain.io.parallel import in_parallel, in_pool, iterate_in_parallel
 from tomostain.io.volumes.base import read_each
 
+PATIENCE_S = 120
 RUNS = [in_parallel, lambda function, items: list(iterate_in_parallel(function, items))]
 
 
 @pytest.fixture(autouse=True)
 def eight_cores(monkeypatch):
-    monkeypatch.setattr("tomostain.io.parallel.available_cores", lambda: 8)
+    """A pool of eight threads: that of the process has as many as this machine has cores."""
+    with ThreadPoolExecutor(8, parallel._NAME) as pool:
+        monkeypatch.setattr(parallel, "available_cores", lambda: 8)
+        monkeypatch.setattr(parallel, "_pool", lambda: pool)
+        yield
+
+
+def waiting_for_others(count):
+    """Return a function whose calls wait until this number of threads has called it."""
+    threads, all_here = set(), threading.Event()
+
+    def call():
+        threads.add(threading.get_ident())
+        if len(threads) >= count:
+            all_here.set()
+        assert all_here.wait(PATIENCE_S)
+
+    return call
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -46,18 +65,16 @@ def test_the_first_error_is_raised_after_all_calls_have_ended(run):
 
 
 def test_calls_use_several_threads_and_may_be_nested():
-    threads = set()
+    wait = waiting_for_others(3)
 
     def inner(pair):
-        threads.add(threading.get_ident())
-        time.sleep(0.001)
+        wait()
         return pair
 
     def outer(n):
         return in_parallel(inner, [(n, m) for m in range(6)])
 
     assert in_parallel(outer, range(20)) == [[(n, m) for m in range(6)] for n in range(20)]
-    assert len(threads) > 2
     assert not in_pool()
 
 
@@ -78,11 +95,13 @@ def test_no_more_than_stated_run_at_the_same_time(at_once):
 
 
 def test_an_interrupt_in_this_thread_is_raised():
-    main = threading.get_ident()
+    main, interrupted = threading.get_ident(), threading.Event()
 
     def call(n):
         if threading.get_ident() == main:
+            interrupted.set()
             raise KeyboardInterrupt
+        assert interrupted.wait(PATIENCE_S)  # otherwise the pool could take all items before this thread
         return n
 
     with pytest.raises(KeyboardInterrupt):
@@ -124,18 +143,15 @@ def test_arrays_of_other_software_are_read_by_one_thread():
 def test_pages_of_one_tiff_are_decoded_in_several_threads(tmp_path, monkeypatch, compression):
     values = np.random.default_rng(0).integers(0, 4000, (24, 130, 70)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values, compression=compression, tile=(64, 64), metadata=None)
-    volume, threads = open_volume(tmp_path / "a.tif", voxel_um=5.0), set()
+    volume, wait = open_volume(tmp_path / "a.tif", voxel_um=5.0), waiting_for_others(3)
     decode = tifffile.TiffPage.asarray
 
-    def recording(page, **options):
-        threads.add(threading.get_ident())
-        time.sleep(0.002)
+    def together(page, **options):
+        wait()
         return decode(page, **options)
 
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", recording)
-    for _ in range(5):
-        np.testing.assert_array_equal(volume.read(3, 23), values[3:23])
-    assert len(threads) > 2
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", together)
+    np.testing.assert_array_equal(volume.read(3, 23), values[3:23])
 
 
 @pytest.mark.parametrize(
