@@ -121,7 +121,7 @@ def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):
         worker = threading.Thread(target=server.serve_forever, daemon=True)
         worker.start()
         try:
-            pages = [urllib.request.urlopen(url, timeout=10).read().decode() for url in (server.url, server.url_3d)]
+            pages = [urllib.request.urlopen(url, timeout=60).read().decode() for url in (server.url, server.url_3d)]
         finally:
             server.shutdown()
             server.stop()

@@ -1,6 +1,5 @@
 """The verb `check` recognises everything that the software writes, reads it to the end, and finds what is missing."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +26,6 @@ def tomostain(*arguments: object) -> int:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small results of most verbs."""
     top = tmp_path_factory.mktemp("made")
-    os.environ["MPLBACKEND"] = "Agg"
     toy_model(top / "model")
     write_stack(top / "scan", grey_values((4, 40, 41)), voxel_um=5.0)
     for name in ("stained.ome.zarr", "stained_5.3um"):

@@ -79,7 +79,7 @@ RUN_BY = {
 }
 """Pages that another test runs: those that add something need a package around them, and the export takes long."""
 
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 """The time that a command or a Python block may take."""
 
 OUTPUTS = {"stain": ("out", "uncertainty"), "train": ("run",), "register": ("pair",), "prepare": ("inputs",),

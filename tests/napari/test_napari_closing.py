@@ -78,7 +78,7 @@ def test_a_task_is_stopped_and_delivers_nothing(dock, close, qtbot):
     task.start(work, on_result=results.append, on_error=results.append)
     close(docked)
     assert states == [False]
-    assert stopped.wait(10)
+    assert stopped.wait(120)
     qtbot.wait(50)
     assert results == []
 
@@ -104,7 +104,7 @@ def test_previews_are_closed_with_their_widget_and_do_not_keep_it(qtbot):
     owner = Owner()
     preview = owner.preview
     owner.deleteLater()
-    qtbot.waitUntil(lambda: preview._is_closed)
+    qtbot.waitUntil(lambda: preview._is_closed, timeout=120_000)
     preview.request(1)
     assert not preview.is_running
     other = Owner()

@@ -35,7 +35,7 @@ def test_a_path_field_takes_what_the_dialog_returns(qtbot, monkeypatch, tmp_path
         answer = str(tmp_path / mode)
         reply = answer if mode == "folder" else (answer, "")
         monkeypatch.setattr(QFileDialog, name, lambda *a, reply=reply, **k: reply)
-        with qtbot.waitSignal(field.changed):
+        with qtbot.waitSignal(field.changed, timeout=120_000):
             field.button.click()
         assert field.required("Output") == tmp_path / mode
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: ("", ""))
@@ -55,13 +55,13 @@ def test_a_layer_box_follows_the_viewer(viewer, qtbot):
     first = viewer.add_image(np.zeros((4, 4)), name="first")
     viewer.add_labels(np.zeros((4, 4), np.uint8))
     assert [box.itemText(i) for i in range(box.count())] == ["none", "first"]
-    with qtbot.waitSignal(box.changed):
+    with qtbot.waitSignal(box.changed, timeout=120_000):
         box.choose(first)
     first.name = "renamed"
     assert box.currentText() == "renamed"
     viewer.add_image(np.zeros((4, 4)), name="second")
     assert box.required("µCT") is first
-    with qtbot.waitSignal(box.changed):
+    with qtbot.waitSignal(box.changed, timeout=120_000):
         viewer.layers.remove(first)
     assert box.layer is None
 
@@ -90,7 +90,7 @@ def test_a_tool_widget_shows_errors_with_the_labels_of_its_form(viewer, qtbot):
     with pytest.raises(ZeroDivisionError):
         widget.show_error(ZeroDivisionError("x"))
     assert "Internal error" in widget.message.text()
-    with qtbot.waitSignal(widget.task.finished):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.task.start(lambda progress, should_stop: None)
         assert not button.isEnabled()
     assert button.isEnabled()

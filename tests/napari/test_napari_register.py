@@ -478,7 +478,7 @@ def test_a_search_is_cancelled(widget, qtbot, monkeypatch):
     before = widget.controls.pose
     widget.pose_page.find_button.click()
     assert not widget.save_page.save_button.isEnabled()
-    qtbot.waitUntil(lambda: widget.task.bar.value() == 1)
+    qtbot.waitUntil(lambda: widget.task.bar.value() == 1, timeout=120_000)
     with ends(widget, qtbot):
         widget.task.cancel_button.click()
     assert "Stopped" in widget.message.text()

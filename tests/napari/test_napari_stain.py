@@ -176,7 +176,7 @@ def test_a_volume_is_stained_with_its_uncertainty(widget, viewer, qtbot, folder,
     widget.out.set_path(tmp_path / "a.ome.zarr")
     widget.uncertainty.set_path(tmp_path / "u.ome.zarr")
     widget.ensemble.setText(str(folder / "fold1"))
-    with qtbot.waitSignal(widget.task.finished, timeout=30000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.stain_button.click()
         assert not widget.stain_button.isEnabled()
     assert "Stained:" in widget.message.text(), widget.message.text()
@@ -206,11 +206,11 @@ def test_a_stopped_volume_is_continued(widget, viewer, qtbot, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr("tomostain.napari.stain.stain", cancelled)
-        with qtbot.waitSignal(widget.task.finished, timeout=30000):
+        with qtbot.waitSignal(widget.task.finished, timeout=120_000):
             widget.stain_button.click()
     assert widget.message.text() == "Stopped. Run it again to continue."
     assert unfinished(out)
-    with qtbot.waitSignal(widget.task.finished, timeout=30000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.stain_button.click()
     assert "Stained:" in widget.message.text(), widget.message.text()
     assert open_stained(out).shape == (40, 24, 28)
@@ -223,7 +223,7 @@ def test_errors_name_the_controls_and_warnings_are_shown(widget, qtbot, tmp_path
     assert "“Other voxel size”" in widget.message.text()
     assert "--" not in widget.message.text()
     widget.out.set_path(tmp_path / "a.ome.zarr")
-    with qtbot.waitSignal(widget.task.finished, timeout=30000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.stain_button.click()
     assert "trained at 5 µm" in widget.message.text()
 

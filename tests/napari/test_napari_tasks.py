@@ -31,7 +31,7 @@ def test_the_result_arrives_in_the_main_thread(task, qtbot):
     def take(value):
         results.append((value, threading.current_thread()))
 
-    with qtbot.waitSignal(task.finished):
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         task.start(work, label="working", on_result=take)
         assert task.is_running
         assert not task.isHidden()
@@ -46,13 +46,13 @@ def test_progress_is_shown_with_its_label(task, qtbot):
 
     def work(progress, should_stop):
         progress("staining", 3, 12)
-        go_on.wait(10)
+        go_on.wait(120)
 
     task.start(work)
-    qtbot.waitUntil(lambda: task.bar.value() == 3)
+    qtbot.waitUntil(lambda: task.bar.value() == 3, timeout=120_000)
     assert task.bar.maximum() == 12
     assert task.label.text() == "staining: 3 of 12"
-    with qtbot.waitSignal(task.finished):
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         go_on.set()
 
 
@@ -62,7 +62,7 @@ def test_an_error_is_delivered(task, qtbot):
     def work(progress, should_stop):
         raise InputError("give `voxel_um`")
 
-    with qtbot.waitSignal(task.finished):
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         task.start(work, on_error=errors.append)
     assert [str(error) for error in errors] == ["give `voxel_um`"]
 
@@ -77,8 +77,8 @@ def test_cancel_requests_the_work_to_stop(task, qtbot):
         raise InterruptedRunError("saved")
 
     task.start(work, on_error=errors.append)
-    qtbot.waitUntil(lambda: task.bar.maximum() == 10)
-    with qtbot.waitSignal(task.finished):
+    qtbot.waitUntil(lambda: task.bar.maximum() == 10, timeout=120_000)
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         task.cancel_button.click()
         assert not task.cancel_button.isEnabled()
     assert isinstance(errors[0], InterruptedRunError)
@@ -86,12 +86,12 @@ def test_cancel_requests_the_work_to_stop(task, qtbot):
 
 def test_a_second_work_is_refused_while_one_runs(task, qtbot):
     go_on = threading.Event()
-    task.start(lambda progress, should_stop: go_on.wait(10))
+    task.start(lambda progress, should_stop: go_on.wait(120))
     with pytest.raises(RuntimeError, match="a task is running"):
         task.start(lambda progress, should_stop: None)
-    with qtbot.waitSignal(task.finished):
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         go_on.set()
-    with qtbot.waitSignal(task.finished):
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         task.start(lambda progress, should_stop: None)
 
 
@@ -112,7 +112,7 @@ def test_a_widget_that_is_closed_stops_its_work(qtbot):
     QVBoxLayout(parent).addWidget(task)
     task.start(work)
     parent.deleteLater()
-    qtbot.waitUntil(stopped.is_set, timeout=60_000)
+    qtbot.waitUntil(stopped.is_set, timeout=120_000)
 
 
 def test_warnings_of_the_work_are_delivered_and_those_of_others_are_not(task, qtbot):
@@ -122,7 +122,7 @@ def test_warnings_of_the_work_are_delivered_and_those_of_others_are_not(task, qt
         for _ in range(2):  # the default filter would show the second one only once
             warnings.warn("unlike the training data", OutOfDistributionWarning, stacklevel=1)
 
-    with qtbot.waitSignal(task.finished):
+    with qtbot.waitSignal(task.finished, timeout=120_000):
         task.start(work, on_warning=texts.append)
     assert texts == ["unlike the training data"] * 2
     with pytest.warns(OutOfDistributionWarning, match="main"):
@@ -137,16 +137,16 @@ def test_only_the_latest_request_is_computed_and_delivered(qtbot):
     def work(number):
         computed.append(number)
         begun.set()
-        go_on.wait(10)
+        go_on.wait(120)
         return number
 
     latest = LatestOnly(work, results.append)
     latest.request(1)
-    begun.wait(10)
+    assert begun.wait(120)
     latest.request(2)
     latest.request(3)
     go_on.set()
-    qtbot.waitUntil(lambda: not latest.is_running)
+    qtbot.waitUntil(lambda: not latest.is_running, timeout=120_000)
     assert computed == [1, 3]
     assert results == [3]
 
@@ -158,15 +158,15 @@ def test_a_live_preview_can_deliver_results_that_a_newer_request_follows(qtbot):
 
     def work(number):
         begun.set()
-        go_on.wait(10)
+        go_on.wait(120)
         return number
 
     latest = LatestOnly(work, results.append, deliver_all=True)
     latest.request(1)
-    begun.wait(10)
+    assert begun.wait(120)
     latest.request(2)
     go_on.set()
-    qtbot.waitUntil(lambda: not latest.is_running)
+    qtbot.waitUntil(lambda: not latest.is_running, timeout=120_000)
     assert results == [1, 2]
 
 
@@ -178,20 +178,20 @@ def test_dropped_results_are_not_delivered(qtbot):
     def work(number):
         if number == 1:
             begun.set()
-            go_on.wait(10)
+            go_on.wait(120)
         if number == 3:
             raise InputError("no such slice")
         return number
 
     latest = LatestOnly(work, results.append, errors.append)
     latest.request(1)
-    begun.wait(10)
+    assert begun.wait(120)
     latest.drop()
     latest.request(2)
     go_on.set()
-    qtbot.waitUntil(lambda: results == [2])
+    qtbot.waitUntil(lambda: results == [2], timeout=120_000)
     latest.request(3)
-    qtbot.waitUntil(lambda: len(errors) == 1)
+    qtbot.waitUntil(lambda: len(errors) == 1, timeout=120_000)
     latest.close()
     latest.request(4)
     assert not latest.is_running

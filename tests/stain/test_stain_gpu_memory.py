@@ -254,11 +254,11 @@ def test_float32_is_not_rounded_while_any_thread_computes_in_it(tf32: None) -> N
     def first() -> None:
         with runner.true_float32(images):
             entered.set()
-            leave.wait(10)
+            leave.wait(120)
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(120)
     with runner.true_float32(images):
         leave.set()
         thread.join()  # the thread that switched it off ends first

@@ -36,7 +36,7 @@ CONFIG = StainConfig(patch_px=64, z_chunk=7, planes="zyx")
 SHAPE = (37, 40, 34)
 STAGES = pytest.mark.parametrize("stage", ["turning", "staining along y", "staining along x", "staining"])
 FRESH = multiprocessing.get_context("forkserver")
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

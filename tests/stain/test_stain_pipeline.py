@@ -12,7 +12,7 @@ from tomostain.stain import StainConfig, StainJob, stain_volume
 from tomostain.stain.chunk import begin_chunk
 from tomostain.stain.pipeline import InFlight, overlapped, pieces_in_flight
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 class Work:

@@ -189,7 +189,7 @@ def test_novelty_is_computed_in_another_thread_while_the_device_stains(
     novelty_of = slice_novelty.novelty_of
 
     def waiting(translators: Any, ct: NDArray[Any]) -> NDArray[np.float32]:
-        assert is_begun.wait(20)
+        assert is_begun.wait(120)
         threads.add(threading.current_thread())
         slices.append(ct)
         return novelty_of(translators, ct)

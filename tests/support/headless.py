@@ -74,7 +74,7 @@ class Page:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._receive(60)
+            answer = self._receive(120)
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -85,7 +85,7 @@ class Page:
         """Return the value of a JavaScript expression."""
         return self.send("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def wait_until(self, expression: str, seconds: float = 90) -> None:
+    def wait_until(self, expression: str, seconds: float = 240) -> None:
         """Wait until a JavaScript expression is true."""
         end = time.monotonic() + seconds
         while not self._is_true(expression):

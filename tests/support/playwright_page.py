@@ -36,7 +36,7 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def wait_until(page: Any, expression: str, seconds: float = 30) -> None:
+def wait_until(page: Any, expression: str, seconds: float = 120) -> None:
     """Wait until a JavaScript expression is true. (`wait_for_function` needs eval, which the page forbids.)"""
     end = time.monotonic() + seconds
     while not page.evaluate(f"!!({expression})"):

@@ -8,7 +8,7 @@ from torch.distributed import ReduceOp
 
 from tomostain.train.distributed import DistributedContext
 
-_TIMEOUT_S = 30
+_TIMEOUT_S = 300
 
 
 class Ranks:

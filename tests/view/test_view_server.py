@@ -46,7 +46,7 @@ def running(site):
     finally:
         server.shutdown()
         server.stop()
-        thread.join(5)
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def server(folders):
 
 def ask(server, path, method="GET", **headers):
     """Send a request that no browser would send: the path is not normalised. Return the response and its body."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     answer.body = answer.read()
@@ -194,7 +194,7 @@ def _own_addresses():
 
 def test_the_server_stops_while_a_connection_is_open(folders):
     with running(Site(folders / "client", {}, {}, token="TOKEN")) as server:
-        line = socket.create_connection(("127.0.0.1", server.server_port), timeout=5)
+        line = socket.create_connection(("127.0.0.1", server.server_port), timeout=60)
         line.sendall(b"GET /events/TOKEN?c=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert line.recv(15) == b"HTTP/1.1 200 OK"
     line.close()
@@ -223,5 +223,5 @@ def test_a_damaged_file_of_a_volume_is_not_served_and_is_reported_once(folders):
     finally:
         server.shutdown()
         server.stop()
-        thread.join(5)
+        thread.join()
     assert lines == ["warning: not shown: a.zarr: shard 0/chunk µ is damaged"]

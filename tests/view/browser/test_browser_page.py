@@ -48,7 +48,7 @@ def serving(site):
     finally:
         server.shutdown()
         server.stop()
-        thread.join(5)
+        thread.join()
 
 
 class Opened:

@@ -278,7 +278,7 @@ def ask_at_once(cache, read):
     got, started = [], threading.Barrier(3)
 
     def ask():
-        started.wait(5)
+        started.wait(60)
         try:
             got.append(int(cache.get("brick", read).sum()))
         except InputError as error:
@@ -288,7 +288,7 @@ def ask_at_once(cache, read):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     return got
 
 
