@@ -21,6 +21,7 @@ MOVED = {
     "tomostain.register.locate": ("check_sizes", "shows_metal"),
     "tomostain.stain.multi_axis": ("fuse", "HALF_WEIGHT_DISTANCE"),
     "tomostain.train.data": ("LoadedDataset", "PairSource"),
+    "tomostain.train.distributed": ("is_distributed", "is_rank_zero"),
     "tomostain.train.host_copy": ("copy_together", "pack", "unpack"),
     "tomostain.train.sampling": ("network_scale", "patch_at"),
     "tomostain.view.report.measures": ("labels_over", "reduced_labels"),

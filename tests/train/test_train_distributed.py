@@ -16,11 +16,10 @@ from tests.support import distributed_worker
 from tests.support.distributed_worker import RECIPES, SEED, train_noting
 from tests.support.training import bits, rows, same, stop_at, toy_pair, toy_recipe
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError, InterruptedRunError
+from tomostain.errors import InterruptedRunError
 from tomostain.io import load_model
 from tomostain.train import train
 from tomostain.train.checkpoint import LAST, read_checkpoint
-from tomostain.train.distributed import DistributedContext, is_rank_zero
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without distributed")
 
@@ -241,72 +240,3 @@ def test_a_batch_that_cannot_be_divided_is_refused_once(folder, together):
     assert "recipe with `batch: 4`" in message
     assert other_told == ""
     assert not (folder / "refused").exists()
-
-
-@pytest.fixture
-def variables(monkeypatch):
-    """Return a function that sets what a launcher would, and nothing else."""
-
-    def put(**values):
-        for name in os.environ:
-            if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in ("RANK", "WORLD_SIZE"):
-                monkeypatch.delenv(name)
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
-
-    return put
-
-
-@pytest.mark.parametrize(
-    ("values", "leading"),
-    [
-        ({}, True),
-        # The shell of a batch job: it has tasks, but srun has not started it.
-        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train"}, True),
-        # srun --pty bash: commands in that shell are for one process.
-        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_PTY_PORT": "4000"}, True),
-        # One process of torchrun's is one process.
-        ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "RANK": "0"}, True),
-    ],
-)
-def test_an_incomplete_environment_is_one_process(variables, values, leading):
-    variables(**values)
-    context = DistributedContext("cpu")
-    assert (context.size, context.rank, context.is_rank_zero, is_rank_zero()) == (1, 0, True, leading)
-    context.check_batch(3)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"},
-        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1"},
-        # torchrun under srun, one for each machine: torchrun's numbers count.
-        {
-            "TORCHELASTIC_RUN_ID": "none",
-            "WORLD_SIZE": "4",
-            "RANK": "2",
-            "SLURM_PROCID": "0",
-            "SLURM_STEP_NUM_TASKS": "2",
-        },
-    ],
-)
-def test_others_than_the_first_do_not_lead(variables, values):
-    variables(**values)
-    assert not is_rank_zero()
-
-
-def test_several_processes_are_not_put_on_one_gpu(variables, monkeypatch):
-    from tomostain.train import distributed
-
-    variables(TORCHELASTIC_RUN_ID="none", WORLD_SIZE="4", RANK="1")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert distributed._device_of_rank(torch.device("cuda"), "auto", 1) == torch.device("cuda:1")
-    with pytest.raises(InputError, match="`device` cuda: torch finds 2 GPU"):
-        distributed._device_of_rank(torch.device("cuda"), "cuda", 2)
-    with pytest.raises(InputError, match="`device` cuda:1: several processes cannot share a GPU"):
-        distributed._device_of_rank(torch.device("cuda:1"), "cuda:1", 1)
-    # srun --gpus-per-task=1 shows each task its own GPU, by the number 0.
-    variables(SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="3")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert distributed._device_of_rank(torch.device("cuda"), "auto", 3) == torch.device("cuda:0")

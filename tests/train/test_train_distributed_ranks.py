@@ -1,6 +1,5 @@
-"""The ranks of a distributed training, within one process: shards, sums, errors, dropout and environments."""
+"""The ranks of a distributed training, within one process: shards, sums, errors and dropout."""
 
-import os
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +9,7 @@ from torch import nn
 from tests.support.ranks import Ranks
 from tests.support.training import toy_pair, toy_recipe
 from tomostain.errors import InputError, PeerProcessError
-from tomostain.train import distributed, loop, train_model
+from tomostain.train import loop, train_model
 from tomostain.train.determinism import deterministic
 from tomostain.train.distributed import DistributedContext
 
@@ -20,20 +19,6 @@ PAIRS = [toy_pair("a", 0), toy_pair("b", 1)]
 @pytest.fixture
 def ranks(monkeypatch):
     return Ranks(monkeypatch, 2)
-
-
-@pytest.fixture
-def variables(monkeypatch):
-    """Return a function that sets the variables of a launcher, and no others."""
-
-    def put(**values):
-        for name in os.environ:
-            if name.startswith(("SLURM_", "TORCHELASTIC_", "MASTER_")) or name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-                monkeypatch.delenv(name)
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
-
-    return put
 
 
 def test_shards_are_parts_of_the_batch_and_gather_returns_it_on_each_rank(ranks):
@@ -163,33 +148,6 @@ def test_older_names_of_methods_warn_and_others_are_attribute_errors():
         assert context.leads is True
     with pytest.raises(AttributeError, match="'DistributedContext' has no attribute 'leader'"):
         _ = context.leader
-
-
-def test_the_environment_of_torchrun_gives_the_ranks(variables):
-    variables(TORCHELASTIC_RUN_ID="none", WORLD_SIZE="4", RANK="3", LOCAL_RANK="1")
-    environment = distributed._cluster_environment()
-    assert (environment.world_size(), environment.global_rank(), environment.local_rank()) == (4, 3, 1)
-
-
-def test_steps_of_one_job_under_srun_use_different_ports(variables):
-    ports = []
-    for step in "01":
-        variables(
-            SLURM_STEP_NUM_TASKS="2",
-            SLURM_NTASKS="2",
-            SLURM_PROCID="1",
-            SLURM_LOCALID="0",
-            SLURM_JOB_ID="4711",
-            SLURM_STEP_ID=step,
-            SLURM_STEP_NODELIST="node[7-8]",
-        )
-        environment = distributed._cluster_environment()
-        environment.validate_settings(num_devices=1, num_nodes=2)  # Fabric's own check refuses this
-        assert (environment.world_size(), environment.global_rank(), environment.local_rank()) == (2, 1, 0)
-        assert environment.main_address == "node7"
-        ports.append(environment.main_port)
-    assert len(set(ports)) == 2
-    assert all(15000 <= port < 25000 for port in ports)
 
 
 @pytest.fixture

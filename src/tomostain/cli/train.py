@@ -81,7 +81,7 @@ def train(
     from tomostain.interrupts import listen_for_interrupt
     from tomostain.memory import keep_freed_memory
     from tomostain.train import plan_training, train_model
-    from tomostain.train.distributed import is_rank_zero
+    from tomostain.train.launcher import is_rank_zero
 
     use_threads(context)
     keep_freed_memory()
@@ -135,7 +135,7 @@ def _request(
 def _show_request(options: TrainOptions, choice: "RecipeChoice", keywords: "TrainKeywords") -> None:
     """Print recipe, initial model and device."""
     from tomostain.train.default_recipe import describe_device
-    from tomostain.train.distributed import is_distributed
+    from tomostain.train.launcher import is_distributed
 
     if options.recipe is None:
         typer.echo(f"recipe: {choice}; 'tomostain recipes' lists others")

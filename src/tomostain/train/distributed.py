@@ -7,7 +7,6 @@ batch, so that several processes take the steps of a single one.
 
 import atexit
 import inspect
-import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,10 +21,10 @@ from torch.nn import functional
 from tomostain.deprecation import renamed
 from tomostain.devices import choose_device
 from tomostain.errors import InputError, PeerProcessError
+from tomostain.train.launcher import cluster_environment, device_of_rank
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import ClusterEnvironment
     from lightning_fabric.wrappers import _FabricModule
 
 # Steps between two exchanges of losses, times and requests to stop by processes with GPUs; an exchange makes them wait.
@@ -34,16 +33,6 @@ EXCHANGE_EVERY_STEPS = 10
 _TIMEOUT = timedelta(minutes=30)
 # Time in which the threads of gloo release the tensors of the last exchange; they need milliseconds.
 _RELEASE_S = 0.5
-
-
-def is_distributed() -> bool:
-    """Return whether torchrun or srun started this process."""
-    return _started_by() is not None
-
-
-def is_rank_zero() -> bool:
-    """Return whether this process has rank 0 by its environment. It alone writes files and reports progress."""
-    return _started_by() is None or _number("RANK" if _started_by() == "torchrun" else "SLURM_PROCID") == 0
 
 
 class DistributedContext:
@@ -75,12 +64,12 @@ class DistributedContext:
     """
 
     def __init__(self, device: str) -> None:
-        self._environment = _cluster_environment()
+        self._environment = cluster_environment()
         self.size, self.rank = 1, 0
         self.device = choose_device(device)
         if self._environment is not None:
             self.size, self.rank = self._environment.world_size(), self._environment.global_rank()
-            self.device = _device_of_rank(self.device, device, self._environment.local_rank())
+            self.device = device_of_rank(self.device, device, self._environment.local_rank())
             if not distributed.is_initialized():
                 atexit.register(_let_threads_release)
             self.fabric("32-true")  # connects the processes
@@ -265,18 +254,6 @@ class _ShardDropout(nn.Dropout):
         return image * self.context.shard(factors)
 
 
-def _started_by() -> Literal["torchrun", "srun"] | None:
-    """Return the launcher that started this process as one of several, by its environment variables.
-
-    The shell of a batch job has SLURM's variables too, but only srun sets those of a step. A step with a
-    pseudo-terminal is an interactive shell, where a command means a single process.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return "torchrun" if _number("WORLD_SIZE", 1) > 1 else None
-    several = _number("SLURM_STEP_NUM_TASKS", 1) > 1 and "SLURM_PTY_PORT" not in os.environ
-    return "srun" if several else None
-
-
 def _let_threads_release() -> None:
     """Wait until the threads of gloo have released the tensors of the last exchange.
 
@@ -288,58 +265,12 @@ def _let_threads_release() -> None:
         time.sleep(_RELEASE_S)
 
 
-def _number(name: str, default: int = 0) -> int:
-    return int(os.environ.get(name, default))
-
-
-def _cluster_environment() -> "ClusterEnvironment | None":
-    """Return Fabric's environment for the launcher of this process, or None for a single process."""
-    starter = _started_by()
-    if starter is None:
-        return None
-    try:
-        from lightning_fabric.plugins import environments
-    except ImportError:
-        from lightning.fabric.plugins import environments  # type: ignore[no-redef]
-    if starter == "torchrun":
-        return environments.TorchElasticEnvironment()
-
-    class Srun(environments.SLURMEnvironment):
-        """Without the checks that reject srun without --ntasks-per-node, or after salloc."""
-
-        def __init__(self) -> None:
-            environments.ClusterEnvironment.__init__(self)
-
-        def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-            pass
-
-    # Fabric's own port would be the same for all steps of a job, which may run at the same time.
-    port = 15000 + (_number("SLURM_JOB_ID") + 101 * _number("SLURM_STEP_ID")) % 10000
-    os.environ.setdefault("MASTER_PORT", str(port))
-    nodes = os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")
-    os.environ.setdefault("MASTER_ADDR", Srun.resolve_root_node_address(nodes))
-    return Srun()
-
-
-def _device_of_rank(chosen: torch.device, device: str, local_rank: int) -> torch.device:
-    """Return the device of this process."""
-    if chosen.type != "cuda":
-        return chosen
-    if chosen.index is not None:
-        raise InputError(
-            f"`device` {device}: several processes cannot share a GPU; give cuda, and each takes its own",
-            parameter="device",
-        )
-    visible = torch.cuda.device_count()
-    if visible == 1 and _started_by() == "srun":
-        return torch.device("cuda", 0)  # with --gpus-per-task each task sees only its own
-    if local_rank >= visible:
-        raise InputError(
-            f"`device` {device}: torch finds {visible} GPU(s) for more processes; start one process per GPU, or set "
-            "`device` to cpu",
-            parameter="device",
-        )
-    return torch.device("cuda", local_rank)
-
-
-__getattr__ = renamed(__name__, {"Team": "DistributedContext", "leads": "is_rank_zero"})
+__getattr__ = renamed(
+    __name__,
+    {
+        "Team": "DistributedContext",
+        "leads": "tomostain.train.launcher:is_rank_zero",
+        "is_distributed": "tomostain.train.launcher:is_distributed",
+        "is_rank_zero": "tomostain.train.launcher:is_rank_zero",
+    },
+)
