@@ -19,6 +19,7 @@ MOVED = {
     "tomostain.measure.run": ("MAPS",),
     "tomostain.ood.regional_reference": ("fit_reference",),
     "tomostain.register.locate": ("check_sizes", "shows_metal"),
+    "tomostain.stain.job": ("Grey", "contexts_of", "filtered_chunk", "normalised_chunk", "with_volume_statistics"),
     "tomostain.stain.multi_axis": ("fuse", "HALF_WEIGHT_DISTANCE"),
     "tomostain.train.data": ("LoadedDataset", "PairSource"),
     "tomostain.train.distributed": ("is_distributed", "is_rank_zero"),

@@ -217,7 +217,7 @@ def test_an_interrupted_volume_resumes_with_the_stored_statistics(model, volume,
     with pytest.raises(InputError, match="statistics was 'volume' and is now 'tile'"):
         stain_volume(model, volume, out, config=CONFIG.model_copy(update={"statistics": "tile"}), intensity=LEVELS)
     with monkeypatch.context() as patch:
-        patch.setattr("tomostain.stain.job.fit_volume_statistics", None)  # nothing is measured again
+        patch.setattr("tomostain.stain.job_statistics.fit_volume_statistics", None)  # nothing is measured again
         stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS)
     assert contents(out) == contents(whole)
 
@@ -313,7 +313,7 @@ def test_a_plan_counts_the_batch_of_tiles(model, volume, tmp_path):
 
 def test_stored_statistics_of_a_model_without_instance_normalisation_are_an_error(tmp_path):
     # An InputError is a ValueError: it must not be taken for statistics of another network.
-    from tomostain.stain.job import _from_file
+    from tomostain.stain.job_statistics import _from_file
 
     translator = translator_of({**UNET, "norm": "channel"})
     write_tensors(tmp_path / "statistics.safetensors", {})

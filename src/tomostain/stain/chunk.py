@@ -11,7 +11,9 @@ from tomostain.errors import InterruptedRunError
 from tomostain.io.atomic import temporary_folder
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
 from tomostain.stain.fusion import fuse
-from tomostain.stain.job import Grey, StainJob, filtered_chunk, normalised_chunk, with_volume_statistics
+from tomostain.stain.grey_chunks import Grey, filtered_chunk, normalised_chunk
+from tomostain.stain.job import StainJob
+from tomostain.stain.job_statistics import with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.slice_stainer import PendingColours
 from tomostain.stain.slices import colours_of_slice

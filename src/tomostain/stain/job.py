@@ -7,18 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tomostain import __version__
-from tomostain.errors import InputError
-from tomostain.imaging.gaussian import TRUNCATE, gaussian_filter_3d
-from tomostain.imaging.intensity import IntensityReference, normalise_ct
+from tomostain.deprecation import renamed
+from tomostain.imaging.gaussian import TRUNCATE
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.resampling import Resampling, resample_volume, resampling_of
 from tomostain.installation import available_cores
 from tomostain.io import Volume
-from tomostain.io.locks import lock
-from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.memory import free_memory
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
@@ -32,19 +27,10 @@ from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import CYCLE, FULL_SCALE, NOVELTY
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
 from tomostain.stain.uncertainty_stainer import UncertaintyStainer, comparison_bytes
-from tomostain.stain.volume_statistics import (
-    check_instance_norm,
-    fit_volume_statistics,
-    sample_tiles,
-    statistics_of,
-    tiles_for,
-    with_statistics,
-)
+from tomostain.stain.volume_statistics import check_instance_norm
 from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size, needs_resampling
 from tomostain.tiling.noise import SlicePosition
-from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_contexts
 
-Grey = NDArray[np.uint16] | NDArray[np.float32]
 WRITTEN_BYTES = 7  # Of each voxel that is written: its colours, as they are and compressed, and the coarser levels.
 _log = logging.getLogger(__name__)
 
@@ -286,80 +272,13 @@ class StainJob:
         return self.provenance() | {"doubt": about}
 
 
-def with_volume_statistics(job: StainJob, file: Path | None) -> StainJob:
-    """Return the job with models that normalise by the statistics of the volume.
-
-    Parameters
-    ----------
-    job : StainJob
-    file : Path or None
-        The first process stores the statistics there and all others read them, so that the result depends neither on
-        the number of processes nor on the machine that continues. None: compute them.
-    """
-    translators = job.ensemble or (job.translator,)
-    if file is None:
-        fitted = _fit(job, translators)
-    else:
-        with lock(file.with_suffix(".lock"), wait=True):
-            stored = _from_file(translators, file)
-            fitted = _fit(job, translators) if stored is None else stored
-            if stored is None:
-                statistics = [statistics_of(translator) for translator in fitted]
-                write_tensors(file, {f"{n}.{name}": v for n, each in enumerate(statistics) for name, v in each.items()})
-    return replace(job, translator=fitted[0], ensemble=tuple(fitted) if job.ensemble else ())
-
-
-def _fit(job: StainJob, translators: tuple[Translator, ...]) -> list[Translator]:
-    side = job.translator.spec.patch_px
-    tiles = sample_tiles(lambda *span: contexts_of(job, *span), job.volume.shape, side)
-    return [fit_volume_statistics(translator, tiles_for(translator, tiles)) for translator in translators]
-
-
-def _from_file(translators: tuple[Translator, ...], file: Path) -> list[Translator] | None:
-    """Return translators with the statistics of a file; None if it does not hold them."""
-    stored = read_tensors(file) or {}
-    try:
-        return [
-            with_statistics(t, {k.removeprefix(f"{n}."): v for k, v in stored.items() if k.startswith(f"{n}.")})
-            for n, t in enumerate(translators)
-        ]
-    except InputError:  # a ValueError itself: the model has no instance normalisation
-        raise
-    except ValueError:
-        return None
-
-
-def filtered_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> NDArray[np.generic]:
-    """Read slices and filter them as part of the whole volume.
-
-    Parameters
-    ----------
-    job : StainJob
-    start, stop : int
-        Slices of the chunk, half-open.
-    margin : int
-        Number of neighbouring slices to add at each end; beyond the volume its first or last slice is repeated.
-
-    Returns
-    -------
-    ndarray, shape (stop - start + 2 · margin, Y, X)
-        In the type of the volume; float32 if it is filtered.
-    """
-    start, stop, repeat = clip_slices(start - margin, stop + margin, job.volume.shape[0])
-    first, last = max(0, start - job.halo), min(job.volume.shape[0], stop + job.halo)
-    chunk = job.volume.read(first, last)
-    if job.halo:
-        # The halo is as wide as the kernel, so "nearest" only has an effect at the ends of the volume.
-        chunk = gaussian_filter_3d(chunk, job.config.gaussian_sigma)
-    return repeat_ends(chunk[start - first : stop - first], repeat)
-
-
-def normalised_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> Grey:
-    """Return `filtered_chunk`, normalised: uint16, or float32 if the volume is normalised already."""
-    chunk = filtered_chunk(job, start, stop, margin)
-    return chunk.astype(np.float32) if job.intensity is None else normalise_ct(chunk, job.intensity)
-
-
-def contexts_of(job: StainJob, start: int, stop: int) -> Grey:
-    """Return normalised slices as the models see them: (n, Y, X), or (n, ct_slices, Y, X) with their neighbours."""
-    return slice_contexts(normalised_chunk(job, start, stop, job.ct_slices // 2), job.ct_slices)
+__getattr__ = renamed(
+    __name__,
+    {
+        "Grey": "tomostain.stain.grey_chunks:Grey",
+        "contexts_of": "tomostain.stain.grey_chunks:contexts_of",
+        "filtered_chunk": "tomostain.stain.grey_chunks:filtered_chunk",
+        "normalised_chunk": "tomostain.stain.grey_chunks:normalised_chunk",
+        "with_volume_statistics": "tomostain.stain.job_statistics:with_volume_statistics",
+    },
+)

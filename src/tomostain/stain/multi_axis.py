@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from tomostain.deprecation import renamed
 from tomostain.io.ome_zarr.scratch import Scratch
 from tomostain.progress import Progress
-from tomostain.stain.job import WRITTEN_BYTES, StainJob, filtered_chunk, normalised_chunk
+from tomostain.stain.grey_chunks import filtered_chunk, normalised_chunk
+from tomostain.stain.job import WRITTEN_BYTES, StainJob
 from tomostain.stain.pipeline import InFlight, PiecesInFlight, overlapped
 from tomostain.stain.slice_stainer import PendingColours, SliceStainer
 from tomostain.stain.slices import stain_slice

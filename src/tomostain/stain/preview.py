@@ -12,7 +12,9 @@ from tomostain.geometry.surfaces import Cut
 from tomostain.imaging.intensity import normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND
 from tomostain.ood import VolumeReport, share_sentence
-from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
+from tomostain.stain.grey_chunks import Grey, contexts_of
+from tomostain.stain.job import StainJob
+from tomostain.stain.job_statistics import with_volume_statistics
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slices import stain_slice
 from tomostain.tiling.noise import SlicePosition

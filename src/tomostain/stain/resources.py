@@ -17,7 +17,9 @@ from tomostain.ood.novelty import BYTES_PER_PIXEL
 from tomostain.paths import StrPath
 from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk
 from tomostain.stain.config import StainConfig
-from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
+from tomostain.stain.grey_chunks import Grey, contexts_of
+from tomostain.stain.job import StainJob
+from tomostain.stain.job_statistics import with_volume_statistics
 from tomostain.stain.multi_axis import AXES, CHUNK, planes_in_flight, turned_dtype, turning_in_flight
 from tomostain.stain.pass_size import pass_size
 from tomostain.stain.pipeline import PiecesInFlight

@@ -18,7 +18,8 @@ from tomostain.paths import StrPath
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.chunk import stain_to_array
 from tomostain.stain.config import StainConfig
-from tomostain.stain.job import Grey, StainJob
+from tomostain.stain.grey_chunks import Grey
+from tomostain.stain.job import StainJob
 from tomostain.stain.noise import check_noise_input, check_noise_options
 from tomostain.stain.request import Intensity, StainRequest
 from tomostain.stain.slices import stain_slice

@@ -20,7 +20,8 @@ from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.paths import StrPath
 from tomostain.progress import AGAIN, Progress, ShouldStop, how_to_continue, never, raising_on_stop, silent
 from tomostain.stain.chunk import Chunk, PendingChunk, begin_chunk, read_chunk, stain_to_array
-from tomostain.stain.job import StainJob, with_volume_statistics
+from tomostain.stain.job import StainJob
+from tomostain.stain.job_statistics import with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.pipeline import overlapped
 from tomostain.stain.request import Model, StainOptions, StainRequest, make_request
