@@ -22,6 +22,7 @@ from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
 from tomostain.stain.fusion import fuse_tensors
 from tomostain.stain.pass_size import PassSize, batch_end, pass_size
+from tomostain.stain.pending import PendingSlices
 from tomostain.stain.pixels import normalise, to_bytes
 from tomostain.stain.precision_check import TILES, Deviation, PrecisionComparison, measure_deviation
 from tomostain.stain.transfer import Transfer, Uploaded
@@ -296,7 +297,7 @@ class SliceStainer:
 
 
 @dataclass(eq=False)
-class PendingColours:
+class PendingColours(PendingSlices):
     """Slices that are being stained.
 
     Attributes
@@ -304,7 +305,7 @@ class PendingColours:
     stainer : SliceStainer
     translator : Translator
     grey : Uploaded or None
-        Their grey values; None after `result`, so that their memory on the GPU is free while the colours are written.
+        Their grey values; None after `result`.
     positions : sequence of SlicePosition
     colours : Tensor of uint8, shape (n, Y, X, 3)
         On the host; complete after `copied`.
@@ -330,9 +331,8 @@ class PendingColours:
         InputError
             If the output of the network is not finite, in float32 too if the precision was chosen automatically.
         """
-        if self.copied is not None:
-            self.copied.synchronize()
-        if self.grey is not None:
-            self.stainer.finish(self)
-            self.grey = None
+        self.complete()
         return self.colours.numpy()
+
+    def _finish(self) -> None:
+        self.stainer.finish(self)

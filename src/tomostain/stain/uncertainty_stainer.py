@@ -20,6 +20,7 @@ from tomostain.ood.tensor_novelty import memory_bytes
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import following_seeds
 from tomostain.stain.pass_size import MAX_BATCH_PX, PassSize, batch_end
+from tomostain.stain.pending import PendingSlices
 from tomostain.stain.pixels import mean_deviation, to_bytes
 from tomostain.stain.slice_novelty import SliceNovelty
 from tomostain.stain.slice_stainer import SliceStainer
@@ -280,7 +281,7 @@ def comparison_bytes(images: int, slices: int, pixels: int, *, novelty: bool = F
 
 
 @dataclass(eq=False)
-class PendingUncertainty:
+class PendingUncertainty(PendingSlices):
     """Slices that are being stained, with their uncertainty.
 
     Attributes
@@ -326,9 +327,9 @@ class PendingUncertainty:
         InputError
             If the output of a network is not finite, in float32 too if the precision was chosen automatically.
         """
-        if self.copied is not None:
-            self.copied.synchronize()
-        if self.grey is not None:
-            self.stainer.finish(self)
-            self.grey = self.novelty = None
+        self.complete()
         return self.target.numpy().reshape(2, len(self.colours), *self.target.shape[1:])
+
+    def _finish(self) -> None:
+        self.stainer.finish(self)
+        self.novelty = None
