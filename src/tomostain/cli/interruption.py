@@ -3,8 +3,8 @@
 import os
 import signal
 import sys
-import threading
-from _thread import interrupt_main
+import time
+from _thread import interrupt_main, start_new_thread
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,8 @@ def raise_signals() -> None:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _raised.append(number)
+        if _is_in_hook(frame):
+            return _raise_again(number)
         raise KeyboardInterrupt
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -68,6 +70,8 @@ def raise_signals() -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         _raised.append(number)
+        if _is_in_hook(frame):
+            return _raise_again(number)
         raise EndedBySignal(number)
 
     for number in _handled:
@@ -97,10 +101,24 @@ def _raise_later(unraisable: Any) -> None:
     if not issubclass(unraisable.exc_type, KeyboardInterrupt | EndedBySignal):
         _hook_before[0](unraisable)
         return
-    number = getattr(unraisable.exc_value, "number", signal.SIGINT)
-    timer = threading.Timer(_RAISED_AGAIN_AFTER_S, interrupt_main, [number])  # an exception here would be lost, too
-    timer.daemon = True
-    timer.start()
+    _raise_again(getattr(unraisable.exc_value, "number", signal.SIGINT))
+
+
+def _is_in_hook(frame: FrameType | None) -> bool:
+    """Return whether `_raise_later` is running in a frame or its callers. An exception there would be lost, too."""
+    while frame is not None and frame.f_code is not _raise_later.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _raise_again(number: int) -> None:
+    """Send a signal to this process a little later."""
+
+    def send() -> None:
+        time.sleep(_RAISED_AGAIN_AFTER_S)
+        interrupt_main(signal.Signals(number))
+
+    start_new_thread(send, ())  # without the locks of `threading`, which the main thread may hold
 
 
 def raised_signal(error: BaseException) -> int | None:
