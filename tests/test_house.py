@@ -119,6 +119,11 @@ def test_nothing_unsafe_is_read(path):
             raise AssertionError(f"{ast.unparse(node.func)} in {path}")
 
 
+@pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SRC)) for p in MODULES])
+def test_examples_leave_no_temporary_files(path):
+    assert not re.search(r"(>>>|\.\.\.) .*(mkdtemp|mkstemp|delete=False)", path.read_text(encoding="utf-8"))
+
+
 # Other programs, and the page of the demo, which shows commands to type.
 FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--no-deps", "--ntasks-per-node", "--signal"}
 SHOWS_COMMANDS = {"demo", "errors.py"}

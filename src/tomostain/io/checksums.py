@@ -18,9 +18,8 @@ def sha256(path: StrPath) -> str:
     Examples
     --------
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "empty"
-    >>> path.touch()
-    >>> sha256(path)[:16]
+    >>> with tempfile.NamedTemporaryFile() as empty:
+    ...     sha256(empty.name)[:16]
     'e3b0c44298fc1c14'
     """
     with Path(path).open("rb") as file:

@@ -50,9 +50,10 @@ def lock(path: StrPath, *, wait: bool = False) -> Iterator[bool]:
     Examples
     --------
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "lock"
-    >>> with lock(path) as first, lock(path) as second:
-    ...     first, second
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "lock"
+    ...     with lock(path) as first, lock(path) as second:
+    ...         first, second
     (True, False)
     """
     path = Path(path)
@@ -86,16 +87,14 @@ class SharedLock:
     Examples
     --------
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "presence.lock"
-    >>> is_unlocked(path)
-    True
-    >>> one, other = SharedLock(path), SharedLock(path)
-    >>> one.release()
-    >>> is_unlocked(path)
-    False
-    >>> other.release()
-    >>> is_unlocked(path)
-    True
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "presence.lock"
+    ...     one, other = SharedLock(path), SharedLock(path)
+    ...     one.release()
+    ...     with_one = is_unlocked(path)
+    ...     other.release()
+    ...     with_one, is_unlocked(path)
+    (False, True)
     """
 
     _descriptor = NO_LOCK

@@ -149,12 +149,11 @@ def output_folder(
     Examples
     --------
     >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> output_folder(folder, "run", "run.yaml")
-    False
-    >>> (folder / "run.yaml").touch()
-    >>> output_folder(folder, "run", "run.yaml", overwrite=True)
-    True
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     before = output_folder(folder, "run", "run.yaml")
+    ...     (Path(folder) / "run.yaml").touch()
+    ...     before, output_folder(folder, "run", "run.yaml", overwrite=True)
+    (False, True)
     """
     path = Path(path)
     check_folder_name(path, kind)

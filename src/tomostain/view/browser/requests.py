@@ -35,12 +35,11 @@ def find_file(roots: Mapping[str, Path], address: str) -> Path | None:
     Examples
     --------
     >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> _ = (folder / "zarr.json").write_text("{}")
-    >>> find_file({"a.zarr": folder}, "a.zarr/zarr.json").name
-    'zarr.json'
-    >>> find_file({"a.zarr": folder}, "a.zarr/%2e%2e/secret") is None
-    True
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     _ = (Path(name) / "zarr.json").write_text("{}")
+    ...     found = find_file({"a.zarr": Path(name)}, "a.zarr/zarr.json")
+    ...     found.name, find_file({"a.zarr": Path(name)}, "a.zarr/%2e%2e/secret")
+    ('zarr.json', None)
     """
     name, _, rest = unquote(address).partition("/")
     root = roots.get(name)
