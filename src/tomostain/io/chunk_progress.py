@@ -57,7 +57,13 @@ class ChunkProgress:
         write_text(self.marker(start), text)
 
     def text(self, start: int) -> str:
-        """Return the content of a marker."""
+        """Return the content of a marker.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the chunk is not written, or the folder does not exist.
+        """
         return self.marker(start).read_text(encoding="utf-8")
 
     def forget(self, start: int) -> None:

@@ -122,7 +122,11 @@ class SharedLock:
 def is_unlocked(path: StrPath) -> bool:
     """Return whether no process holds a `SharedLock` of this path; True as well if the file system has no locks."""
     path = Path(path)
-    for file in path.parent.glob(f"{path.stem}*{path.suffix}"):
+    try:
+        files = list(path.parent.glob(f"{path.stem}*{path.suffix}"))
+    except FileNotFoundError:  # the folder was removed while it was listed
+        return True
+    for file in files:
         try:
             descriptor = os.open(file, os.O_RDWR)
         except FileNotFoundError:  # released since the folder was listed

@@ -127,9 +127,11 @@ def stored_plan(path: Path) -> dict[str, Any] | None:
     for file in (path / PROGRESS / PLAN, path / "zarr.json"):
         refuse_special_file(file)
     try:
-        if unfinished(path):
+        try:
             plan = json.loads((path / PROGRESS / PLAN).read_text(encoding="utf-8"))
-        else:
+        except FileNotFoundError:
+            if unfinished(path):
+                return None
             plan = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]["tomostain"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -101,14 +101,15 @@ class OmeZarrWriter:
 
     def pending(self) -> list[tuple[int, int]]:
         """Return the z chunks (z0, z1) that are not written yet."""
-        return [] if self.complete else self._levels[0].pending()
+        pending = self._levels[0].pending()
+        return [] if self.complete else pending  # another process may finish the volume meanwhile
 
     @contextmanager
     def lock(self, z0: int) -> Iterator[bool]:
         """Lock a z chunk for the length of a block; yields False if another process holds it or it is written."""
         try:
             with self._levels[0].lock(z0) as is_locked:
-                yield is_locked
+                yield is_locked and not self.complete  # a finished volume has no records of its chunks
         except FileNotFoundError:
             if not self.complete:  # else other processes have finished the volume and removed the progress folder
                 raise
@@ -222,7 +223,11 @@ class OmeZarrWriter:
             written = [(level, z0) for level, z0 in checked if self._levels[level].is_done(z0)]
             for level, z0 in track(written, "checking", progress) if written else ():
                 shard = self._shard(level, z0)
-                if self._levels[level].text(z0) != shard_checksum(self.path / shard):
+                try:
+                    checksum = self._levels[level].text(z0)
+                except FileNotFoundError:  # another process has finished the volume, or writes the shard again
+                    continue
+                if checksum != shard_checksum(self.path / shard):
                     # The shard first: after an interruption between the two, it is found again.
                     self._remove([shard])
                     self._levels[level].forget(z0)
