@@ -19,6 +19,12 @@ def texture(seed: int, side: int = 64) -> np.ndarray:
     return np.clip(128 + 200 * smooth, 0, 255).astype(np.uint8)
 
 
+def disc(side: int) -> np.ndarray:
+    """Return the mask of a round specimen that touches the border of the image."""
+    row, column = np.ogrid[:side, :side]
+    return (row - side / 2) ** 2 + (column - side / 2) ** 2 < (0.45 * side) ** 2
+
+
 @settings(deadline=None, max_examples=25)
 @given(SHIFT, SHIFT, st.integers(0, 100))
 def test_a_shifted_copy_is_perfect(row, column, seed):
@@ -30,6 +36,37 @@ def test_a_shifted_copy_is_perfect(row, column, seed):
     assert metrics["psnr"] == np.inf
     assert metrics["shift_px"] == pytest.approx(np.hypot(row, column))
     assert np.isnan(metrics["lpips"])
+
+
+@settings(deadline=None, max_examples=25)
+@given(SHIFT, SHIFT, st.integers(0, 100))
+def test_a_shifted_copy_is_perfect_within_a_mask(row, column, seed):
+    # The border between the tissue and a bright filled background is the strongest edge; it must not hold the shift.
+    real, mask = texture(seed), disc(64)
+    fake = np.roll(real, (row, column), axis=(0, 1))
+    assert best_shift(fake, real, mask=mask) == (row, column)
+    metrics = shift_tolerant_metrics(fake, real, mask=mask, colour=np.full(3, 245, np.uint8))
+    assert metrics["ssim"] == pytest.approx(1.0)
+    assert metrics["psnr"] == np.inf
+
+
+def test_pixels_outside_the_mask_do_not_count():
+    real, fake, mask = texture(0), np.roll(texture(0), 2, axis=0), disc(64)
+    other = np.where(ndimage.binary_dilation(mask, iterations=6)[..., None], fake, texture(1))
+    assert best_shift(other, real, mask=mask) == (2, 0)
+    assert shift_tolerant_metrics(other, real, mask=mask)["psnr"] == np.inf
+
+
+def test_a_mask_of_the_whole_patch_changes_nothing():
+    real, fake = texture(0), texture(1)
+    whole = np.ones((64, 64), bool)
+    np.testing.assert_equal(shift_tolerant_metrics(fake, real, mask=whole), shift_tolerant_metrics(fake, real))
+
+
+def test_a_mask_within_the_border_gives_no_shift():
+    mask = np.zeros((64, 64), bool)
+    mask[:REACH_PX] = True
+    assert best_shift(np.roll(texture(0), 2, axis=0), texture(0), mask=mask) == (0, 0)
 
 
 def test_without_a_shift_it_is_the_plain_metric_within_the_border():
@@ -62,3 +99,5 @@ def test_images_must_match_and_leave_something():
         best_shift(texture(0), texture(0)[1:])
     with pytest.raises(InputError, match="nothing is left"):
         best_shift(texture(0, 6), texture(0, 6))
+    with pytest.raises(InputError, match=r"mask of shape \(9, 9\) for an image of 64 × 64 px"):
+        best_shift(texture(0), texture(0), mask=np.ones((9, 9), bool))

@@ -15,7 +15,7 @@ from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, PROTOCOLS, SHIFT_
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
 from tomostain.evaluate.metrics.base import RGB, Mask, columns_in
 from tomostain.evaluate.metrics.implant import implant_region as implant_region
-from tomostain.evaluate.metrics.patch import Patch, PatchOptions, PatchRecord, fill_background, measure_patches
+from tomostain.evaluate.metrics.patch import Patch, PatchOptions, PatchRecord, measure_patches
 from tomostain.evaluate.metrics.shift_tolerant import shift_tolerant_metrics
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ def measure_protocols(
         bare = measure_patches(fake, real, mask & ~implant, options, colour=colour)
         records += [{**record, "protocol": IMPLANT_EXCLUDED} for record in bare]
     if SHIFT_TOLERANT in protocols:
-        filled = [fill_background(image, mask, colour) for image in (fake, real)]
         for record in paper:
-            patch = Patch(*(int(record[key]) for key in ("row", "column", "height", "width")))
-            values = shift_tolerant_metrics(filled[0][patch.slices], filled[1][patch.slices], options.metrics)
+            at = Patch(*(int(record[key]) for key in ("row", "column", "height", "width"))).slices
+            values = shift_tolerant_metrics(fake[at], real[at], options.metrics, mask=mask[at], colour=colour)
             del values["shift_px"]
             records.append({**record, **values, "protocol": SHIFT_TOLERANT})
     return records
