@@ -187,6 +187,20 @@ def test_an_index_that_is_wrong_is_named(tmp_path, changes, message):
         load_dataset(tmp_path / "set")
 
 
+def test_pairs_without_a_subject_that_split_a_specimen_load_with_a_warning(tmp_path):
+    # Datasets of earlier versions have them.
+    make_dataset(tmp_path / "set")
+    edit_index(tmp_path / "set", pairs=[{"id": i, "specimen": "rat 1"} for i in "abcd"])
+    with pytest.warns(UserWarning, match=r"specimen 'rat 1' is split .* state another `subject` for each"):
+        assert load_dataset(tmp_path / "set").subjects("abcd") == ("rat 1",)
+
+
+def test_a_subject_may_have_the_number_0(tmp_path):
+    make_dataset(tmp_path / "set")
+    edit_index(tmp_path / "set", pairs=[{"id": i, "subject": n, "specimen": "s"} for n, i in enumerate("abcd")])
+    assert load_dataset(tmp_path / "set").subjects("abcd") == ("0", "1", "2", "3")
+
+
 def test_no_dataset_here(tmp_path):
     with pytest.raises(InputError, match=r"no dataset\.yaml"):
         load_dataset(tmp_path)

@@ -1,5 +1,6 @@
 """The dataset on disk: `dataset.yaml` and `pairs/<id>/`, read pair by pair."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,7 +94,8 @@ class Dataset:
     def subject(self, pair_id: str) -> str:
         """Return the subject of a pair; without one its specimen, or the pair itself."""
         record = self.records.get(pair_id, {})
-        return str(record.get("subject") or record.get("specimen") or pair_id)
+        stated = (record.get("subject"), record.get("specimen"))
+        return next((str(name) for name in stated if name not in (None, "")), pair_id)  # a subject may be number 0
 
     def subjects(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Return the subjects of some pairs, each once, in order."""
@@ -165,7 +167,7 @@ def load_dataset(path: StrPath) -> Dataset:
         raise InputError(f"{index}: not the index of a dataset ({type(error).__name__}: {error})") from None
     if not dataset.ids or len(dataset.ids) != len(values["pairs"]):
         raise InputError(f"{index}: 'pairs' is empty or names a pair twice; each pair needs a unique id")
-    _check_split(dataset, index)
+    check_split(dataset, str(index))
     for pair_id in dataset.ids:
         if not dataset.folder(pair_id).is_dir():
             raise InputError(f"{dataset.folder(pair_id)}: no such folder, but {index} names the pair")
@@ -181,25 +183,50 @@ def _check_lists(values: Mapping[str, Any], index: Path) -> None:
         raise InputError(f"{index}: 'test' is {str(test)[:40]!r}, not a list of pairs; correct it")
 
 
-def _check_split(dataset: Dataset, index: Path) -> None:
-    """Raise if test set and folds overlap, name unknown pairs or split a subject."""
+def check_split(dataset: Dataset, name: str) -> None:
+    """Raise if test set and folds overlap, name unknown pairs or split a subject; warn if they split a specimen.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    name : str
+        Name of the dataset in messages.
+
+    Raises
+    ------
+    InputError
+        As above.
+
+    Warns
+    -----
+    UserWarning
+        If pairs without a subject are of one specimen, and in different groups. Datasets of earlier versions have them.
+    """
     groups = [dataset.test, *dataset.folds]
     counts = Counter(pair_id for group in groups for pair_id in group)
     for pair_id, count in counts.items():
         if pair_id not in dataset.records:
-            raise InputError(f"{index}: 'folds' or 'test' names '{pair_id}', which is not among its pairs")
+            raise InputError(f"{name}: 'folds' or 'test' names '{pair_id}', which is not among its pairs")
         if count > 1:
             raise InputError(
-                f"{index}: pair '{pair_id}' is in more than one of the folds and the test set; keep it in one"
+                f"{name}: pair '{pair_id}' is in more than one of the folds and the test set; keep it in one"
             )
     if dataset.halves:
         return
-    group_of_subject: dict[str, int] = {}
     group_of_pair = {pair_id: number for number, group in enumerate(groups) for pair_id in group}
+    group_of: dict[tuple[str, str], int] = {}
+    split = set()
     for pair_id in dataset.ids:
-        subject = str(dataset.records[pair_id].get("subject", pair_id))
+        kind = "specimen" if dataset.records[pair_id].get("subject") in (None, "") else "subject"
         number = group_of_pair.get(pair_id, -1)
-        if group_of_subject.setdefault(subject, number) != number:
-            raise InputError(
-                f"{index}: subject '{subject}' is split between folds and test set; keep all its pairs together"
-            )
+        if group_of.setdefault((kind, dataset.subject(pair_id)), number) != number:
+            split.add((kind, dataset.subject(pair_id)))
+    for kind, value in sorted(split, reverse=True):  # subjects first
+        text = f"{name}: {kind} '{value}' is split between folds and test set"
+        if kind == "subject":
+            raise InputError(f"{text}; keep all its pairs together")
+        warnings.warn(
+            f"{text}, so that the scores are too good; keep all its pairs together, or state another `subject` for each",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.dataset import Dataset, check_split, load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
@@ -71,7 +71,8 @@ class LoadedDataset(Dataset):
         Raises
         ------
         InputError
-            If there are no pairs, an id occurs twice or is unknown, or the pixel sizes differ.
+            If there are no pairs, an id occurs twice or is unknown, the pixel sizes differ, or the folds and the test
+            set overlap or split a subject.
 
         Examples
         --------
@@ -97,9 +98,11 @@ class LoadedDataset(Dataset):
                 )
         records = {pair.id: pair.record() for pair in pairs}
         groups = tuple(tuple(fold) for fold in folds)
-        return cls(
+        dataset = cls(
             Path("pairs in memory"), voxel_um, tuple(by_id), tuple(test), groups, records, pairs=by_id, in_memory=True
         )
+        check_split(dataset, "pairs")
+        return dataset
 
     def load(self, pair_id: str, ct_slices: int = 1) -> Pair:
         """Return one pair; read it from its folder if it is not in memory. See `Dataset.load`."""
