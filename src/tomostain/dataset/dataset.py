@@ -226,7 +226,7 @@ def check_split(dataset: Dataset, name: str) -> None:
         if kind == "subject":
             raise InputError(f"{text}; keep all its pairs together")
         warnings.warn(
-            f"{text}, so that the scores are too good; keep all its pairs together, or state another `subject` for each",
+            f"{text}, so scores are too good; keep all its pairs together, or state another `subject` for each",
             UserWarning,
             stacklevel=3,
         )

@@ -1,5 +1,6 @@
 """A pair: one µCT section and its histology on one grid, with a correspondence mask; and its folder on disk."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -103,6 +104,13 @@ class Pair:
                 parameter="ct_slices",
             )
         return middle_slices(self.slices, number)
+
+    def image_digest(self) -> str:
+        """Return the first 16 characters of a sha256 of µCT and histology, whatever the pair is called."""
+        digest = hashlib.sha256()
+        for array in (self.ct, self.histology):
+            digest.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     def record(self) -> dict[str, Any]:
         """Return the record of the pair in `dataset.yaml`: id, specimen, subject, implant, weeks, stain."""

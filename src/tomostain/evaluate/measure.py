@@ -1,5 +1,6 @@
 """Stain the pairs with every model and baseline, and compute the metrics of every scope."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,15 @@ from tomostain.evaluate.metrics.lpips import Lpips, with_lpips
 from tomostain.evaluate.metrics.patch import PatchOptions, PatchRecord, background_colour, fill_background
 from tomostain.evaluate.models import Candidates
 from tomostain.evaluate.protocols import measure_protocols
-from tomostain.evaluate.samples import ImageSets, image_values, is_not_ct, pairs_rejected, sample_of, shows_implant
+from tomostain.evaluate.samples import (
+    ImageSets,
+    image_values,
+    is_not_ct,
+    pairs_rejected,
+    pairs_trained,
+    sample_of,
+    shows_implant,
+)
 from tomostain.figures.row import captioned_row
 from tomostain.io import open_stained, open_volume, write_image
 from tomostain.io.atomic import temporary_folder
@@ -75,8 +84,8 @@ class Evaluation:
         _check_volumes(metrics, config, candidates)
         metrics = tuple(_fitted(metric, candidates) for metric in metrics)
         _try_on_first_pair(metrics, candidates)
-        stainers, warnings = _stainers(candidates, config)
-        return cls(candidates, config, metrics, stainers, tuple(warnings))
+        stainers, notes = _stainers(candidates, config)
+        return cls(candidates, config, metrics, stainers, tuple(notes))
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -201,7 +210,7 @@ def _try_on_first_pair(metrics: Iterable[Metric], candidates: Candidates) -> Non
 
 
 def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str, Stainer], list[str]]:
-    """Return the functions that stain a pair by name (models first), and warnings."""
+    """Return the functions that stain a pair by name (models first), and notes."""
 
     def by_model(translator: Translator) -> Stainer:
         return lambda pair: stain_slice(translator, pair.context(translator.spec.ct_slices), config.stain)
@@ -211,12 +220,18 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
 
     data, translators = candidates.data, candidates.translators
     stainers = {name: by_model(translator) for name, translator in translators.items()}
-    warnings = [
+    notes = [
         f"{name} was trained at {t.spec.voxel_um:g} µm, the dataset has {data.voxel_um:g} µm."
         for name, t in translators.items()
         if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
     ]
-    warnings += [sentence for name, t in translators.items() for sentence in pairs_rejected(name, t)]
+    notes += [sentence for name, t in translators.items() for sentence in pairs_rejected(name, t)]
+    if config.split in ("test", "validation"):
+        ids = candidates.ids
+        trained = [sentence for name, t in translators.items() for sentence in pairs_trained(name, t, data, ids)]
+        for sentence in trained:  # also for callers that get no table
+            warnings.warn(sentence, UserWarning, stacklevel=5)
+        notes += trained
     if config.baselines:
         stainers[RAW_INPUT if is_not_ct(data) else RAW_CT] = by_grey(raw_ct)
         train = data.split(candidates.fold).train
@@ -224,8 +239,8 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
             mean, lookup = fit_baselines(data.load(pair_id) for pair_id in train)
             stainers |= {MEAN_IMAGE: by_grey(mean), LOOKUP: by_grey(lookup)}
         else:
-            warnings.append("The dataset has no training pairs, so the baselines that need them are left out.")
-    return stainers, warnings
+            notes.append("The dataset has no training pairs, so the baselines that need them are left out.")
+    return stainers, notes
 
 
 def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:

@@ -1,6 +1,6 @@
 """The images and sets that the metrics of an evaluation get."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,4 +88,18 @@ def pairs_rejected(name: str, translator: Translator) -> list[str]:
     return [
         f"{name}: {len(training.rejected_pairs)} of {training.pairs} training pairs were rejected, because their "
         f"correlation with the output is exceptionally low: {names}. Check them."
+    ]
+
+
+def pairs_trained(name: str, translator: Translator, data: Dataset, ids: Sequence[str]) -> list[str]:
+    """Return a sentence about those of the tested pairs whose images trained the model, if there are any."""
+    training = translator.spec.training
+    if training is None or not training.images:
+        return []
+    trained = [pair_id for pair_id in ids if data.load(pair_id).image_digest() in training.images]
+    if not trained:
+        return []
+    return [
+        f"{name}: {len(trained)} of the {len(ids)} tested pairs trained this model, so its scores are too good: "
+        f"{', '.join(trained)}. Train it with this dataset, or test on other pairs."
     ]

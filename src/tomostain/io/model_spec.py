@@ -59,6 +59,9 @@ class TrainingRecord(Config):
         Seed of weights and patches.
     data : str
         sha256 of the images that trained and validated, whether they came from files or from arrays.
+    images : tuple of str
+        `Pair.image_digest` of the pairs that trained, sorted: an evaluation warns when it tests on one of them. Empty
+        for older models; then it is not written.
     initial_model : InitialModelRecord or None
         None: the weights were random at the beginning.
     rejected_pairs : dict of str to float
@@ -74,6 +77,7 @@ class TrainingRecord(Config):
     implants: tuple[str, ...] = ()
     seed: int = 0
     data: str = ""
+    images: tuple[str, ...] = ()
     initial_model: InitialModelRecord | None = None
     rejected_pairs: dict[str, float] = Field(default_factory=dict)
     validation_step: int | None = Field(default=None, ge=0)
@@ -166,7 +170,7 @@ class ModelSpec(Config):
     def to_yaml(self) -> str:
         """Return the specification as YAML. Values that are unset or the default have no key.
 
-        These are noise, window, rejected pairs and step of validation. So a model has the same hash as in older
+        These are noise, window, images, rejected pairs and step of validation. So a model has the same hash as in older
         versions.
         """
         values = self.model_dump(mode="json")
@@ -174,8 +178,9 @@ class ModelSpec(Config):
             del values["noise"]
         if self.ct_window == DEFAULT_CT_WINDOW:
             del values["ct_window"]
-        if self.training is not None and not self.training.rejected_pairs:
-            del values["training"]["rejected_pairs"]
-        if self.training is not None and self.training.validation_step is None:
-            del values["training"]["validation_step"]
+        if self.training is not None:
+            training = values["training"]
+            for name in ("images", "rejected_pairs", "validation_step"):
+                if training[name] in (None, {}, []):
+                    del training[name]
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

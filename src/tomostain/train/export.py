@@ -187,6 +187,7 @@ def _training_record(
         implants=tuple(sorted({str(record.get("implant", "unknown")) for record in records})),
         seed=description["seed"],
         data=_digest(data, (*split.train, *split.validation)),
+        images=tuple(sorted(data.load(pair_id).image_digest() for pair_id in split.train)),
         initial_model=recorded_initial_model(run),
         rejected_pairs=description.get(REJECTED, {}),
         validation_step=validation_step,
