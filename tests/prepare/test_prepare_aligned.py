@@ -1,5 +1,7 @@
 """Datasets from aligned images: synthetic images, and the real images of the optional data folder."""
 
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,32 @@ def test_subjects_come_from_the_names(tmp_path):
         with pytest.raises(InputError, match="may never end"):
             AlignedConfig.from_dict({"subject_regex": pattern})
     AlignedConfig.from_dict({"subject_regex": r"(?:a+_)*(\d+)[+]?$"})
+
+
+NAMES = ["P0_s00", "P0_s01", "P1_s00", "P1_s01"]
+
+
+def test_names_like_several_sections_of_a_subject_give_a_warning(tmp_path):
+    x, y = write_folders(tmp_path, names=NAMES)
+    with pytest.warns(UserWarning, match=r"4 images look like sections of 2 subjects \(P0, P1\)") as caught:
+        prepare_aligned(x, y, config=PLAIN)
+    advised = re.findall(r"'(\(.+?)'", str(caught[0].message))
+    assert advised == [r"(.*\d)\D+\d+$", "(.+)"]
+    together, alone = (
+        prepare_aligned(x, y, config=PLAIN.model_copy(update={"subject_regex": regex})) for regex in advised
+    )
+    assert together.subjects(NAMES) == ("P0", "P1")
+    assert alone.subjects(NAMES) == tuple(NAMES)
+
+
+@pytest.mark.parametrize(
+    "names", [["a001", "a002", "b001", "b002"], ["P0_s00", "P0_s01"], ["P0_s00", "P1_s00"], ["p0", "p1", "p2"]]
+)
+def test_other_names_give_none(tmp_path, names):
+    x, y = write_folders(tmp_path, names=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare_aligned(x, y, config=PLAIN)
 
 
 def test_halves_train_left_and_test_right(tmp_path):

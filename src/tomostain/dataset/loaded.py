@@ -56,7 +56,12 @@ class LoadedDataset(Dataset):
 
     @classmethod
     def from_pairs(
-        cls, pairs: Sequence[Pair], *, test: Sequence[str] = (), folds: Sequence[Sequence[str]] = ()
+        cls,
+        pairs: Sequence[Pair],
+        *,
+        test: Sequence[str] = (),
+        folds: Sequence[Sequence[str]] = (),
+        halves: bool = False,
     ) -> Self:
         """Return a dataset of pairs in memory.
 
@@ -67,6 +72,8 @@ class LoadedDataset(Dataset):
             Ids of the pairs that neither train nor validate.
         folds : sequence of sequence of str
             Ids of the pairs that validate in each fold.
+        halves : bool
+            The pairs are halves of images: one half of a subject may train and the other one test.
 
         Raises
         ------
@@ -98,9 +105,8 @@ class LoadedDataset(Dataset):
                 )
         records = {pair.id: pair.record() for pair in pairs}
         groups = tuple(tuple(fold) for fold in folds)
-        dataset = cls(
-            Path("pairs in memory"), voxel_um, tuple(by_id), tuple(test), groups, records, pairs=by_id, in_memory=True
-        )
+        where = Path("pairs in memory")
+        dataset = cls(where, voxel_um, tuple(by_id), tuple(test), groups, records, halves, pairs=by_id, in_memory=True)
         check_split(dataset, "pairs")
         return dataset
 

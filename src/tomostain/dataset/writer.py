@@ -151,8 +151,8 @@ class DatasetCollector(DatasetBuilder):
         config: Config | None = None,
     ) -> None:
         """Make the dataset in memory; see `DatasetBuilder.finish`."""
-        dataset = LoadedDataset.from_pairs(self._pairs, test=test, folds=folds)
-        self._dataset = replace(dataset, halves=halves, details=self._details)
+        dataset = LoadedDataset.from_pairs(self._pairs, test=test, folds=folds, halves=halves)
+        self._dataset = replace(dataset, details=self._details)
         self.finished = True
 
     def result(self) -> LoadedDataset:

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -31,6 +33,9 @@ from tomostain.prepare.aligned_files import (
     open_image,
 )
 from tomostain.progress import Progress, silent, track
+
+SECTION_OF_SUBJECT = r"(.*\d)\D+\d+$"
+"""A file name like rat1_s03: the number of a section after a subject that has a number itself."""
 
 
 class AlignedConfig(SplitConfig):
@@ -163,6 +168,8 @@ def prepare_aligned(
     parts = ("-left", "-right") if config.halves else ("",)
     ids = [stem + part for stem in partners for part in parts]
     subjects = {stem: _subject(stem, config) for stem in partners}
+    if config.subject_regex is None and not config.halves:
+        _warn_of_sections(list(partners))
     sources = [path for path in (x, y) if isinstance(path, str | os.PathLike)]
     with new_dataset(out, ids, overwrite=overwrite, sources=sources) as builder:
         for stem, images in track(partners.items(), "preparing pairs", progress, len(partners)):
@@ -287,6 +294,22 @@ def _mask(
             f"{masks[stem]}: the mask of pair '{stem}' is empty; mark corresponding pixels with values above 0"
         )
     return mask
+
+
+def _warn_of_sections(stems: Sequence[str]) -> None:
+    """Warn if the names look like several sections of each subject, which count as subjects of their own."""
+    matches = [re.match(SECTION_OF_SUBJECT, stem) for stem in stems]
+    counts = Counter(match.group(1) for match in matches if match is not None)
+    if len(counts) < 2 or max(counts.values()) < 2:
+        return
+    names = ", ".join(list(counts)[:3]) + (", …" if len(counts) > 3 else "")
+    warnings.warn(
+        f"the names of the {len(stems)} images look like sections of {len(counts)} subjects ({names}), but each counts "
+        "as a subject, so that a specimen may be in training and test set; give "
+        f"`subject_regex='{SECTION_OF_SUBJECT}'` for the subjects in these names, or '(.+)' if each image has its own",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _subject(stem: str, config: AlignedConfig) -> str:
