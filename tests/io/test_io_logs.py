@@ -210,11 +210,37 @@ def test_slices_of_half_the_size_that_the_log_states(tmp_path: Path) -> None:
     size = "Result Image Width (pixels)={}\nResult Image Height (pixels)={}\nPixel Size (um)=9.0"
     scan = write_slices(tmp_path / "rat")
     (scan / "rat_rec.log").write_text(_skyscan(IMAGE, size.format(16, 12)))
-    with pytest.raises(InputError, match=r"states voxels of 9 µm or 9 x 18 x 18 µm"):
+    with pytest.raises(InputError, match=r"states voxels of 9 µm or 9 x 18 x 18 µm or 18 µm, and neither"):
         open_volume(scan)
     for width, height in ((8, 6), (9, 7), (16, 6)):  # as reconstructed, or cropped
         (scan / "rat_rec.log").write_text(_skyscan(IMAGE, size.format(width, height)))
         assert open_volume(scan).voxel_um == (9, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("stated", "binned", "expected"),
+    [
+        ("Sections Count=12", (1, 2, 2), (9, 18, 18)),
+        ("Sections Count=12", (2, 2, 2), (18, 18, 18)),
+        ("Sections Count=13", (2, 2, 2), (18, 18, 18)),
+        ("First Section=4\nLast Section=26\nSection to Section Step=2", (2, 2, 2), (36, 18, 18)),
+        ("Sections Count=40", (2, 2, 2), None),
+        ("", (2, 2, 2), None),
+    ],
+)
+def test_slices_that_fiji_binned_next_to_the_log(tmp_path: Path, stated: str, binned: tuple, expected: tuple) -> None:
+    volume = np.random.default_rng(0).integers(0, 60000, (12, 24, 32)).astype(np.float32)
+    z, y, x = (side // factor for side, factor in zip(volume.shape, binned, strict=True))
+    means = volume.reshape(z, binned[0], y, binned[1], x, binned[2]).mean(axis=(1, 3, 5))
+    fiji = {"description": "ImageJ=1.54f\nunit=micron\n", "resolution": (1 / 18, 1 / 18), "resolutionunit": "none"}
+    scan = lay.slices(tmp_path / "rat", means.astype(np.uint16), "rat_rec{:04d}.tif", **fiji)
+    size = f"Result Image Width (pixels)=32\nResult Image Height (pixels)=24\nPixel Size (um)=9.0\n{stated}"
+    (scan / "rat_rec.log").write_text(_skyscan(IMAGE, size))
+    if expected is None:
+        with pytest.raises(InputError, match=r"states voxels of 9 x 18 x 18 µm or 18 µm, and neither .* `voxel_um`"):
+            open_volume(scan)
+    else:
+        assert open_volume(scan).voxel_um == pytest.approx(expected, rel=1e-6)
 
 
 def write_slices(folder: Path, name: str = "rat_rec") -> Path:

@@ -11,6 +11,8 @@ The rules:
   and ``binned`` are the binned size, ``bin1`` and ``unbinned`` the other. If the name does not state it, slices as
   large as the log's ``vol_shape`` have the binned size, and so has the file ``<scan>.h5`` of the program itself.
   Otherwise the size is ambiguous.
+- NRecon's logs state the rows and columns of a slice. Smaller slices were cropped, or resized in the plane or along all
+  axes; the voxel size that the slices state and their number decide (`tomostain.io.volumes.voxel_size`).
 """
 
 import re
@@ -49,11 +51,18 @@ class SidecarLogs:
         The voxel sizes that it may mean: one, or several if it is ambiguous.
     other_scans : tuple of ScanLog
         Logs of other scans.
+    resized : bool
+        The slices are smaller than the log states: `voxels_um` are the sizes if they were cropped, resized in the
+        plane, and resized along all axes.
+    sections : int or None
+        Number of slices that the log states.
     """
 
     path: Path | None = None
     voxels_um: tuple[Voxel, ...] = ()
     other_scans: tuple[ScanLog, ...] = ()
+    resized: bool = False
+    sections: int | None = None
 
 
 def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) -> SidecarLogs:
@@ -94,7 +103,8 @@ def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) ->
                 f"{path}: {log.path} states voxels of {format_voxels(voxels)}, {other.path} of "
                 f"{format_voxels(others)}; give the right size with `voxel_um`"
             )
-    return SidecarLogs(log.path, voxels)
+    resized = not log.by_folder and len(voxels) > 1
+    return SidecarLogs(log.path, voxels, resized=resized, sections=log.sections.count if log.sections else None)
 
 
 def _resolved(path: Path, first: Path | None) -> Path:
@@ -209,7 +219,9 @@ def possible_voxels(log: ScanLog, path: Path, plane: tuple[int, int]) -> tuple[V
         z, y, x = log.voxel_um
         factor = _resized(log.plane, plane)
         # Slices of half the size that the log states were cropped or resized; the log does not say which.
-        return (log.voxel_um,) if factor is None else (log.voxel_um, (z, y * factor, x * factor))
+        if factor is None:
+            return (log.voxel_um,)
+        return log.voxel_um, (z, y * factor, x * factor), (z * factor, y * factor, x * factor)
     binned = log.voxel_um[2]
     unbinned = log.unbinned_um or binned
     open_sizes = [unbinned] if log.unbinned_um is None else [unbinned, binned]

@@ -32,8 +32,8 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
     Raises
     ------
     InputError
-        If no file states it, if files and log contradict each other by more than 1 %, or if the log states a binned
-        and an unbinned size and it is ambiguous which is that of the volume.
+        If no file states it, if files and log contradict each other by more than 1 %, or if it is ambiguous which size
+        of the log is that of the volume: it states a binned and an unbinned one, or the slices were resized.
     """
     if source.conflict:
         raise InputError(f"{path}: {source.conflict}; give the right size with `voxel_um`", parameter="voxel_um")
@@ -55,12 +55,32 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
         )
     if z is not None and y is not None and x is not None:
         return (z, y, x), stated_in.name
+    if logs.resized and len(fitting) > 1 and logs.voxels_um[0] not in fitting:
+        fitting = _sizes_of_resized(source, logs)
     if len(fitting) > 1:
+        kinds = "" if logs.resized else " (unbinned, binned)"
         raise InputError(
-            f"{path}: {logs.path} states voxels of {format_voxels(tuple(fitting))} (unbinned, binned), and neither the "
-            "name of the folder nor the slices say which is right; give it with `voxel_um`"
+            f"{path}: {logs.path} states voxels of {format_voxels(tuple(fitting))}{kinds}, and neither "
+            "the name of the folder nor the slices say which is right; give it with `voxel_um`"
         )
     return fitting[0], logs.path.name
+
+
+def _sizes_of_resized(source: Source, logs: SidecarLogs) -> list[Voxel]:
+    """Return the sizes that slices may have that were surely resized: one if their number says whether along z, too.
+
+    The factor is that of the pixel size in the files: the ratio of the rows and columns is rounded.
+    """
+    z, y, x = logs.voxels_um[0]
+    _, stated_y, stated_x = source.spacing
+    factor = next(stated / size for stated, size in ((stated_x, x), (stated_y, y)) if stated is not None)
+    count = source.shape[0]
+    in_plane, along_all = ((size, stated_y or y * factor, stated_x or x * factor) for size in (z, z * factor))
+    if logs.sections == count:
+        return [in_plane]
+    if logs.sections is not None and abs(logs.sections / factor - count) < 1:
+        return [along_all]
+    return [in_plane, along_all]
 
 
 def check_numbering_step(path: Path, source: Source, voxel_um: Voxel | None) -> None:
