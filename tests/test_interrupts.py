@@ -74,7 +74,7 @@ def test_workers_that_start_say_nothing_after_ctrl_c(tmp_path: Path) -> None:
     with begin(tmp_path) as process:
         assert process.stdout.readline() == "submitted\n"
         os.killpg(process.pid, signal.SIGINT)
-        err = process.communicate(timeout=120)[1]
+        err = process.communicate(timeout=600)[1]
     assert err.count("Traceback") == 1  # of this main process, which does not handle it
     assert err.rstrip().endswith("KeyboardInterrupt")
 

@@ -147,7 +147,7 @@ def test_both_signals_give_the_same_line_and_leave_no_files(tmp_path, number, co
     ) as process:
         assert process.stdout.readline() == "works\n"
         process.send_signal(number)
-        err = process.communicate(timeout=120)[1]
+        err = process.communicate(timeout=600)[1]
     assert (process.returncode, err) == (code, f"tomostain: interrupted; nothing was written to specimen; {AGAIN}\n")
     assert list(tmp_path.iterdir()) == []
 

@@ -174,7 +174,7 @@ def made(tmp_path_factory) -> tuple[dict[str, object], Path, dict[str, set[str]]
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": path},
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr

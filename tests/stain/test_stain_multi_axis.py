@@ -108,7 +108,7 @@ def test_processes_share_all_stages(model, volume, axis_by_axis, tmp_path):
     for child in children:
         child.start()
     for child in children:
-        child.join(180)
+        child.join(600)
     assert [child.exitcode for child in children] == [0, 0]
     np.testing.assert_array_equal(colours(out), fuse(axis_by_axis, "median"))
 

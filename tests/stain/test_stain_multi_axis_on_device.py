@@ -368,7 +368,7 @@ def test_processes_on_both_devices_share_the_arrays(
     for child in children:
         child.start()
     for child in children:
-        child.join(180)
+        child.join(600)
     assert [child.exitcode for child in children] == [0, 0, 0]
     np.testing.assert_array_equal(colours(out), expected)
 

@@ -248,7 +248,7 @@ def test_parts_that_begin_at_once_take_the_same_statistics(model, volume, whole,
     for child in children:
         child.start()
     for child in children:
-        child.join(180)
+        child.join(600)
     assert [child.exitcode for child in children] == [0, 0]
     assert contents(out) == contents(whole)
 

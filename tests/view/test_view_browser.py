@@ -159,7 +159,7 @@ def show(page, client, path: Path, ct: Path | None):
         finally:
             server.shutdown()
             server.stop()
-            thread.join(5)
+            thread.join()
     # For OME-Zarr 0.4 the viewer first requests the metadata of an array.
     assert not [fault for fault in page.faults if not fault.endswith("/.zarray")]
     return picture
@@ -234,7 +234,7 @@ def test_ctrl_c_ends_the_view_as_it_should(folders):
             assert line, said  # it ended by itself
             said += line
         viewer.send_signal(signal.SIGINT)
-        rest = viewer.communicate(timeout=120)[0]
+        rest = viewer.communicate(timeout=600)[0]
     assert (viewer.returncode, rest.strip()) == (0, "closed"), rest
 
 
@@ -265,7 +265,7 @@ def test_the_grey_copy_is_removed_however_the_server_ends(tmp_path, number):
         copies = [path.name for path in (tmp_path / "temporary").iterdir() if path.name.endswith("-view")]
         assert len(copies) == 1
         process.send_signal(end)
-        return process.wait(60)
+        return process.wait(600)
 
     code = serve(number)
     assert code == {signal.SIGTERM: 143, signal.SIGINT: 0, signal.SIGKILL: -9}[number]
