@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from tomostain.dataset.pair import load_pair
+from tomostain.errors import InputError
 from tomostain.geometry.plane_pose import PlanePose
 from tomostain.geometry.section import Section
 from tomostain.phantom import PhantomConfig, write_specimen
@@ -115,7 +116,7 @@ def truth(specimen):
 @pytest.fixture
 def settle(widget, qtbot):
     """Return a function that waits for the live view."""
-    return lambda: qtbot.waitUntil(lambda: not widget.live.is_running and not widget._rest.isActive(), timeout=120_000)
+    return lambda: qtbot.waitUntil(lambda: widget.pose.is_resting, timeout=120_000)
 
 
 def ends(widget, qtbot):
@@ -156,7 +157,7 @@ def test_pages_need_an_open_volume(closed):
     assert [closed.tabs.isTabEnabled(i) for i in range(4)] == [True, False, False, False]
     closed.attempt(closed.snap)
     assert "nothing is open" in closed.message.text()
-    closed.attempt(closed.fit_landmarks)
+    closed.attempt(closed.landmark_tool.fit)
     assert "nothing is open" in closed.message.text()
 
 
@@ -582,7 +583,7 @@ def test_landmarks_are_moved_and_removed_in_the_layers(widget, truth, settle):
 def test_too_few_landmarks_are_refused(widget):
     widget.landmarks.set_pairs(np.zeros((2, 2)), np.zeros((2, 3)))
     assert not widget.landmark_page.fit_button.isEnabled()
-    widget.attempt(widget.fit_landmarks)
+    widget.attempt(widget.landmark_tool.fit)
     assert "at least three" in widget.message.text()
     widget.landmark_page.save_button.click()
     assert "“Table” is empty" in widget.message.text()
@@ -626,13 +627,13 @@ def test_a_manual_pose_is_saved_and_prepare_accepts_it(widget, truth, specimen, 
 
 
 def test_refinement_and_deformation_are_asked_for(widget, truth, qtbot, settle, tmp_path, monkeypatch):
-    import tomostain.napari.register.widget as module
+    import tomostain.napari.register.pair_to_save as module
 
     calls = []
 
     def register(volume, slide, config, *, hint, folder, progress):
         calls.append((config, hint, folder))
-        raise module.InputError("not now")
+        raise InputError("not now")
 
     monkeypatch.setattr(module, "register_opened", register)
     widget.set_section(truth, "landmarks")
@@ -652,7 +653,7 @@ def test_refinement_and_deformation_are_asked_for(widget, truth, qtbot, settle, 
 def test_a_refined_pose_is_shown_and_saved_again(widget, truth, qtbot, settle, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    import tomostain.napari.register.widget as module
+    import tomostain.napari.register.pair_to_save as module
 
     calls = []
     moved = Section(truth.origin_um + 40, truth.row, truth.column, truth.slide_to_section)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from superqt import QCollapsible, QLabeledDoubleSlider
 
 from tomostain.geometry.plane_pose import PlanePose
 from tomostain.register.config import RegisterConfig
+
+if TYPE_CHECKING:
+    from napari import Viewer
 
 # Field of `PlanePose`: label, unit, tooltip.
 _ANGLES = {
@@ -134,6 +138,16 @@ class PoseControls(QWidget):
     def nudge_action(self, name: str, sign: int) -> Callable[..., None]:
         """Return a function that nudges, for a button or a key of the viewer. It ignores its arguments."""
         return lambda *_: self.nudge(name, sign)
+
+    def bind_keys(self, viewer: "Viewer") -> None:
+        """Let keys of the viewer nudge the pose."""
+        for _, key, name, sign, _ in NUDGES:
+            viewer.bind_key(key, self.nudge_action(name, sign), overwrite=True)
+
+    def unbind_keys(self, viewer: "Viewer") -> None:
+        """Free these keys again."""
+        for _, key, *_ in NUDGES:
+            viewer.bind_key(key, None, overwrite=True)
 
     def _slider(self, name: str, tip: str) -> QLabeledDoubleSlider:
         slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from napari.layers import Layer
@@ -15,7 +15,34 @@ from tomostain.io import Slide, Volume, open_volume
 from tomostain.io.metadata.units import check_length_um
 from tomostain.napari.layers import source_of, volume_input, voxel_um_of
 from tomostain.napari.stain_settings import is_ct
+from tomostain.register.config import RegisterConfig
+from tomostain.register.preview import PosePreview
 from tomostain.register.single_image import open_slide_or_image
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is registered."""
+
+    volume: Volume
+    slide: Slide
+    config: RegisterConfig
+    preview: PosePreview
+
+
+def require_open(value: T | None) -> T:
+    """Return what exists while a volume and a slide are open.
+
+    Raises
+    ------
+    InputError
+        If it is None.
+    """
+    if value is None:
+        raise InputError("nothing is open: choose a volume and a slide, and press Open")
+    return value
 
 
 def is_volume_layer(layer: Layer) -> bool:
