@@ -21,6 +21,7 @@ MOVED = {
     "tomostain.register.locate": ("check_sizes", "shows_metal"),
     "tomostain.stain.job": ("Grey", "contexts_of", "filtered_chunk", "normalised_chunk", "with_volume_statistics"),
     "tomostain.stain.multi_axis": ("fuse", "HALF_WEIGHT_DISTANCE"),
+    "tomostain.stain.uncertainty_stainer": ("comparison_bytes",),
     "tomostain.train.data": ("LoadedDataset", "PairSource"),
     "tomostain.train.distributed": ("is_distributed", "is_rank_zero"),
     "tomostain.train.host_copy": ("copy_together", "pack", "unpack"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.tensor_memory import TensorMemory
 from tests.support.textures import pair, tissue
 from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, two_way_model, weights_of
 from tomostain.errors import InputError
@@ -19,13 +20,13 @@ from tomostain.networks import cuda_capture, parse_generator_spec
 from tomostain.ood.novelty import training_reference
 from tomostain.ood.tensor_novelty import memory_bytes
 from tomostain.stain import StainConfig, StainJob, load_translator, runner
+from tomostain.stain.comparison_memory import comparison_bytes, slices_compared
 from tomostain.stain.pipeline import InFlight
 from tomostain.stain.request import make_request
 from tomostain.stain.resources import _gpu_memory, _memory
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import _sent
 from tomostain.stain.translator import _run
-from tomostain.stain.uncertainty_stainer import comparison_bytes, slices_compared
 from tomostain.tiling.noise import FIRST_SLICE
 
 CHANNEL = RESNET | {"norm": "channel"}
@@ -161,11 +162,29 @@ def test_the_patches_of_the_cycle_error_are_planned(tmp_path: Path) -> None:
     reverse = cycle.translator.spec.reverse
     assert reverse is not None
     specs = [parse_generator_spec(each) for each in (cycle.translator.spec.generator, reverse)]
-    # Four patches at once instead of one exact tile.
+    # Four patches at once instead of one exact tile; colours and map of one slice.
     expected = (
         32 * 32 * (4 * max(each.activation_bytes_per_pixel for each in specs) - specs[0].activation_bytes_per_pixel)
     )
-    assert _memory(cycle, 4, 1) - _memory(alone, 4, 1) == expected
+    assert cycle.comparison_bytes == 2 * 3 * 40 * 44
+    assert _memory(cycle, 4, 1) - _memory(alone, 4, 1) == expected + cycle.comparison_bytes
+
+
+def test_the_images_of_the_cycle_error_take_the_memory_that_is_planned(tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.ome.zarr" for name in ("out", "uncertainty")}
+    job = opened(tmp_path, (2, 40, 44), "cpu", model=two_way_model(tmp_path / "two-way", CHANNEL), **paths)
+    both = job.stainer_with_uncertainty
+    positions = [job.position(0), job.position(1)]
+    peaks = []
+    for stainer in (*both.stainers, both):
+        grey = stainer.upload(grey_values((2, 40, 44)).astype(np.float32))
+        slices = 4 if stainer is both else 2  # the colours, and the map
+        grey.target = target = torch.zeros((slices, 40, 44, 3), dtype=torch.uint8)
+        with TensorMemory(target) as memory:
+            stainer.begin(grey, positions)
+        peaks.append(memory.peak)
+    # More than the network that takes most: the colours and the map of the slice before, or of the same slice.
+    assert peaks[2] - max(peaks[:2]) == pytest.approx(job.comparison_bytes, rel=0.02)
 
 
 def test_images_that_are_compared_are_at_most_eight_megapixels_each() -> None:

@@ -16,6 +16,7 @@ from tomostain.installation import available_cores
 from tomostain.io import Volume
 from tomostain.memory import free_memory
 from tomostain.ood import VolumeReport, check_volume
+from tomostain.stain.comparison_memory import comparison_bytes
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference, is_left_over
 from tomostain.stain.noise import check_noise_input
@@ -26,7 +27,7 @@ from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import CYCLE, FULL_SCALE, NOVELTY
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
-from tomostain.stain.uncertainty_stainer import UncertaintyStainer, comparison_bytes
+from tomostain.stain.uncertainty_stainer import UncertaintyStainer
 from tomostain.stain.volume_statistics import check_instance_norm
 from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size, needs_resampling
 from tomostain.tiling.noise import SlicePosition
@@ -173,7 +174,7 @@ class StainJob:
 
     @property
     def comparison_bytes(self) -> int:
-        """Memory of the images that are compared for the uncertainty: of each model and each further seed.
+        """Memory of the images that are compared for the uncertainty: of each model and further seed, or of the cycle.
 
         On a CPU one slice is compared at a time.
         """
@@ -181,7 +182,7 @@ class StainJob:
         depth, rows, columns = self.volume.shape
         novelty = self.has_novelty and self.translator.device.type == "cuda"
         slices = min(self.config.z_chunk, depth) if self.is_batched else 1
-        return comparison_bytes(images, slices, rows * columns, novelty=novelty)
+        return comparison_bytes(images, slices, rows * columns, novelty=novelty, cycle_error=self.has_cycle_error)
 
     @property
     def has_novelty(self) -> bool:

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.deprecation import renamed
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.ood.tensor_novelty import memory_bytes
+from tomostain.stain.comparison_memory import slices_compared
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import following_seeds
-from tomostain.stain.pass_size import MAX_BATCH_PX, PassSize, batch_end
+from tomostain.stain.pass_size import PassSize, batch_end
 from tomostain.stain.pending import PendingSlices
 from tomostain.stain.pixels import mean_deviation, to_bytes
 from tomostain.stain.slice_novelty import SliceNovelty
@@ -34,8 +35,6 @@ from tomostain.tiling.noise import SlicePosition
 RGB = NDArray[np.uint8]
 Run = tuple[SliceStainer, Sequence[SlicePosition]]
 Batch = tuple[Tensor, Tensor | None, Tensor]
-_DEVIATION_BYTES = 72
-"""Memory of the standard deviation and of the map, for each pixel."""
 
 
 class CycleErrorStainer(SliceStainer):
@@ -255,31 +254,6 @@ class UncertaintyStainer:
                 np.maximum(on_host, bytes_of_novelty, out=on_host)
 
 
-def slices_compared(slices: int, pixels: int) -> int:
-    """Return how many of some slices of so many pixels are compared at once: their images are in memory together."""
-    return max(1, min(slices, MAX_BATCH_PX // pixels))
-
-
-def comparison_bytes(images: int, slices: int, pixels: int, *, novelty: bool = False) -> int:
-    """Return the memory on a device of the images of a batch that are compared, with their deviation and novelty.
-
-    Parameters
-    ----------
-    images, slices, pixels : int
-        Number of images of each slice, of slices, and of pixels of each.
-    novelty : bool
-        The novelty is computed on the device.
-
-    Examples
-    --------
-    >>> comparison_bytes(1, 16, 1024**2), comparison_bytes(2, 16, 1024**2) / 8 / 1024**2
-    (0, 78.0)
-    """
-    together = slices_compared(slices, pixels) * pixels
-    compared = together * (3 * images + _DEVIATION_BYTES) if images > 1 or novelty else 0
-    return compared + (memory_bytes(together) if novelty else 0)
-
-
 @dataclass(eq=False)
 class PendingUncertainty(PendingSlices):
     """Slices that are being stained, with their uncertainty.
@@ -333,3 +307,6 @@ class PendingUncertainty(PendingSlices):
     def _finish(self) -> None:
         self.stainer.finish(self)
         self.novelty = None
+
+
+__getattr__ = renamed(__name__, {"comparison_bytes": "tomostain.stain.comparison_memory:comparison_bytes"})
