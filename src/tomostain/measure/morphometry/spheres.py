@@ -10,6 +10,7 @@ al. 1996, Morphological structuring functions; as for distance transforms: Felze
 doi:10.4086/toc.2012.v008a019), which NumPy computes for a whole block at once.
 """
 
+import functools
 import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ EXACT_UNTIL = 64
 RELATIVE_WIDTH = 0.03
 """Relative width of the classes of larger radii."""
 _COARSE_FROM = 64
+_ROUNDING = 1e-6
+"""Relative error of a squared distance in float32 is smaller than this."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,53 @@ class RadiusClass:
     stride: int
 
 
-def radius_classes(largest: float, *, cubic: bool) -> tuple[RadiusClass, ...]:
+def radius_classes(largest: float, metric: Metric) -> tuple[RadiusClass, ...]:
     """Return classes for squared radii up to `largest`, squared units, from large to small.
 
-    For cubic voxels every radius up to 8 voxels has a separate class, so that the result is exact there. Larger
-    radii are in classes 3 % wide, and the middle of the class is reported: the error is at most 1.5 %.
+    For cubic voxels every radius up to 8 voxels has a separate class, so that the result is exact there. For other
+    voxels a class up to there contains the lengths between voxels that are at most 3 % and 1 squared unit apart. Larger
+    radii are in classes 3 % wide. The middle of the class is reported: the error is at most 1.5 %.
 
     Examples
     --------
-    >>> [round(each.radius**2) for each in radius_classes(3, cubic=True)]
+    >>> [round(each.radius**2) for each in radius_classes(3, Metric.of((10.0, 10.0, 10.0)))]
     [3, 2, 1]
+    >>> [round(each.radius**2) for each in radius_classes(6, Metric.of((20.0, 10.0, 10.0)))]
+    [6, 5, 4, 2, 1]
     """
-    edges = [float(n) for n in range(1, min(math.floor(largest), EXACT_UNTIL) + 2)]
-    while edges[-1] <= largest:
-        edges.append(edges[-1] * (1 + RELATIVE_WIDTH) ** 2)
-    classes = []
-    for low, high in itertools.pairwise(edges):
-        exact = cubic and high - low == 1
-        radius = math.sqrt(low) if exact else (math.sqrt(low) + math.sqrt(high)) / 2
+    classes = _exact_classes(largest) if metric.cubic else _lattice_classes(largest, metric.steps)
+    low = classes[-1].high if classes else 1.0
+    while low <= largest:
+        high = low * (1 + RELATIVE_WIDTH) ** 2
+        radius = (math.sqrt(low) + math.sqrt(high)) / 2
         stride = 1 if radius < _COARSE_FROM else 2 ** int(math.log2(radius / (_COARSE_FROM / 2)))
         classes.append(RadiusClass(low, high, radius, stride))
+        low = high
     return tuple(reversed(classes))
+
+
+def _exact_classes(largest: float) -> list[RadiusClass]:
+    """Return classes that contain one integer each, from small to large."""
+    integers = range(1, min(math.floor(largest), EXACT_UNTIL) + 1)
+    return [RadiusClass(float(n), float(n + 1), math.sqrt(n), 1) for n in integers]
+
+
+def _lattice_classes(largest: float, steps: tuple[float, ...]) -> list[RadiusClass]:
+    """Return classes of the lengths between the voxels of a grid that are not cubic, from small to large.
+
+    A class begins at its shortest length. So the smallest radii, which are far apart, are exact.
+    """
+    end = min(largest, EXACT_UNTIL)
+    squares = [(np.arange(2 + math.sqrt(EXACT_UNTIL) / step) * step) ** 2 for step in steps]
+    lengths = np.unique(functools.reduce(np.add.outer, squares))
+    classes, first = [], 1
+    while lengths[first] <= end * (1 + _ROUNDING):
+        low = float(lengths[first])
+        after = int(np.searchsorted(lengths, min(low * (1 + RELATIVE_WIDTH) ** 2, low + 1) * (1 - _ROUNDING)))
+        edges = (low * (1 - _ROUNDING), float(lengths[after]) * (1 - _ROUNDING))
+        classes.append(RadiusClass(*edges, (math.sqrt(low) + math.sqrt(lengths[after - 1])) / 2, 1))
+        first = after
+    return classes
 
 
 def largest_spheres(
@@ -220,7 +249,8 @@ def _union(
     values: Squared = np.where(member, -(part // stride**2) if stride > 1 else -part, far)
     for axis, reach in enumerate(reaches):
         values = lower_envelope(values, axis, reach, metric.steps[axis], valid=True)
-    covered: NDArray[np.bool_] = values < 0
+    tie = _ROUNDING * each.high if squared.dtype == np.float32 else 0  # A voxel at the distance r is not contained.
+    covered: NDArray[np.bool_] = values < -tie
     if stride > 1:
         for axis in range(covered.ndim):
             covered = covered.repeat(stride, axis)

@@ -10,6 +10,8 @@ Squared = NDArray[np.int16] | NDArray[np.int32] | NDArray[np.float32]
 """Squared lengths in squared units, or their negative."""
 
 
+CUBIC_TOLERANCE = 1e-3
+"""Voxels whose sides differ by less than this count as cubic: files store rounded sizes (ImageJ 1e-6 pixels per µm)."""
 _LARGEST_INT16 = 10_000
 _CHUNK = 1 << 17
 
@@ -21,7 +23,7 @@ class Metric:
     Attributes
     ----------
     unit_um : float
-        The smallest voxel size, µm.
+        The smallest voxel size, µm; the geometric mean of the sizes for cubic voxels.
     steps : tuple of float
         Voxel size (z, y, x) divided by the unit, all 1 for cubic voxels.
     """
@@ -31,8 +33,14 @@ class Metric:
 
     @classmethod
     def of(cls, voxel_um: tuple[float, ...]) -> "Metric":
-        """Return the metric of a voxel size (z, y, x) or a pixel size (y, x), µm."""
+        """Return the metric of a voxel size (z, y, x) or a pixel size (y, x), µm.
+
+        Sizes that differ by less than `CUBIC_TOLERANCE` count as equal.
+        """
         unit = min(voxel_um)
+        if max(voxel_um) <= unit * (1 + CUBIC_TOLERANCE):
+            equal = max(voxel_um) == unit
+            return cls(unit if equal else math.prod(voxel_um) ** (1 / len(voxel_um)), (1.0,) * len(voxel_um))
         steps = tuple(1.0 if math.isclose(size, unit, rel_tol=1e-6) else size / unit for size in voxel_um)
         return cls(unit, steps)
 

@@ -64,8 +64,8 @@ def local_thickness(
     ----------
     labels : LabelSource
         The voxels need not be cubic. With cubic voxels diameters up to 16 voxels are exact; larger ones, and those of
-        other voxels, are rounded within 1.5 % to classes of radius. From a radius of 64 voxels on, spheres are painted
-        on a coarser grid (error below 2 voxels).
+        other voxels, are rounded within 1.5 % to classes of radius. Voxels whose sides differ by less than 0.1 % count
+        as cubic. From a radius of 64 voxels on, spheres are painted on a coarser grid (error below 2 voxels).
     phase : tuple of TissueClass
         The classes that form the phase.
     options : ThicknessOptions, optional
@@ -230,7 +230,7 @@ def plane_thickness_measures(
 
 def _classes(largest: float, cap: float, metric: Metric) -> tuple[RadiusClass, ...]:
     """Return classes of radius; that of the largest spheres is at most the cap."""
-    classes = radius_classes(largest, cubic=metric.cubic)
+    classes = radius_classes(largest, metric)
     return tuple(replace(each, radius=min(each.radius, cap)) for each in classes)
 
 
