@@ -107,7 +107,7 @@ def write_ome_tiff(
         tifffile.TiffWriter(temporary, ome=True, bigtiff=big) as writer,
     ):
         for index, level in enumerate(levels):
-            per_cm = 1e4 / (length * image.shape[0] / level.shape[0])
+            per_cm = 1e4 / (length * 2**index)
             writer.write(
                 level,
                 resolution=(per_cm, per_cm),

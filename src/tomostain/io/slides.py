@@ -19,13 +19,13 @@ from tomostain.io.images import as_rgb
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
 from tomostain.io.ome_tiff import write_ome_tiff
 from tomostain.io.pillow_images import PILLOW_SUFFIXES, pillow_model, pillow_shape, read_pillow
+from tomostain.io.slide_levels import Level, slide_levels
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
 from tomostain.io.tiff_images import check_brightfield, check_level_size, main_image, read_level
 from tomostain.io.tiff_model import page_model
 from tomostain.memory import check_memory
 from tomostain.paths import StrPath
 
-Level = tuple[tuple[int, int], float]
 _OPENSLIDE_ONLY = (".svs", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm")
 
 
@@ -170,8 +170,7 @@ def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
         raise InputError(f"{path}: the pixel size is not in the file; give it with `pixel_um`", parameter="pixel_um")
     else:
         finest = square_pixel_um(path, stated[0], stated[1])
-    levels = tuple((shape, finest * shapes[0][0] / shape[0]) for shape in shapes)
-    return Slide(path, shapes[0], finest, levels, read, colours)
+    return Slide(path, shapes[0], finest, slide_levels(shapes, finest), read, colours)
 
 
 _Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[np.uint8]]]

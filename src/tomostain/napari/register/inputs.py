@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io import Slide, Volume, open_volume
 from tomostain.io.metadata.units import check_length_um
+from tomostain.io.slide_levels import slide_levels
 from tomostain.napari.layers import source_of, volume_input, voxel_um_of
 from tomostain.napari.stain_settings import is_ct
 from tomostain.register.config import RegisterConfig
@@ -170,9 +171,7 @@ def _slide_of_levels(levels: Sequence[Any], pixel_um: float, name: str, *, inver
     if finest.dtype != np.uint8:
         raise InputError(f"layer '{name}': a slide has colours of 8 bits, found {finest.dtype}; convert it")
     length = check_length_um(pixel_um, "pixel_um")
-    sizes = tuple(
-        ((int(each.shape[0]), int(each.shape[1])), length * finest.shape[0] / each.shape[0]) for each in levels
-    )
+    sizes = slide_levels([(int(each.shape[0]), int(each.shape[1])) for each in levels], length)
 
     def read(level: int) -> NDArray[np.uint8]:
         rgb: NDArray[np.uint8] = np.ascontiguousarray(np.asarray(levels[level][..., :3]))
