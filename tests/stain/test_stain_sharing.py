@@ -320,7 +320,7 @@ def test_workers_that_die_are_reported_and_the_work_continues(model, volume, who
     out = tmp_path / "out.ome.zarr"
     local = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, "temporary-directory": str(tmp_path / "dask")}),
         distributed.LocalCluster(**local) as cluster,
     ):
         with distributed.Client(cluster) as client:
