@@ -263,10 +263,11 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
 
 def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_path):
     pytest.importorskip("distributed")
-    out, reports = tmp_path / "out.ome.zarr", []
+    out, reports, variables = tmp_path / "out.ome.zarr", [], dict(os.environ)
     stain_on_workers(
         StainRequest(model, volume, out, **OPTIONS), workers=2, progress=lambda *what: reports.append(what)
     )
+    assert dict(os.environ) == variables  # Dask sets OMP_NUM_THREADS and others for its workers
     assert contents(out) == contents(whole)
     assert reports[0] == ("staining", 0, 9)
     assert reports[-1] == ("staining", 9, 9)

@@ -27,7 +27,7 @@ from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.volume import begin, part_of, repair, stain
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 # Enough parts for each worker that the others need not wait for a slow one.
 _PARTS_PER_WORKER = 4
@@ -218,15 +218,34 @@ def _stain_part(request: StainRequest, part: tuple[int, int], threads: int) -> N
 
 
 @contextmanager
+def _local_cluster(workers: int) -> Iterator["LocalCluster"]:
+    """Start workers on this machine, and put the variables back afterwards that Dask sets for them in this process."""
+    from distributed import LocalCluster
+
+    before, changed = dict(os.environ), set[str]()
+    try:
+        with LocalCluster(
+            n_workers=workers, host="127.0.0.1", dashboard_address=None, processes=True, threads_per_worker=1
+        ) as cluster:
+            changed |= {name for name, value in os.environ.items() if before.get(name) != value}
+            yield cluster
+    finally:
+        for name in changed:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)
+
+
+@contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator["Client"]:
     """Connect to a scheduler, or start workers that only this machine can reach."""
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError:
         raise InputError("workers: need the extra 'cluster': pip install -c constraints.txt '.[cluster]'") from None
     if scheduler is None:
-        local = {"host": "127.0.0.1", "dashboard_address": None, "processes": True, "threads_per_worker": 1}
-        with LocalCluster(n_workers=workers, **local) as cluster, Client(cluster) as client:
+        with _local_cluster(workers) as cluster, Client(cluster) as client:
             yield client
         return
     file = Path(scheduler)
