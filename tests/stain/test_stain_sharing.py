@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -284,6 +285,14 @@ def test_workers_share_the_threads_of_this_process(monkeypatch, threads, workers
     assert _threads_per_worker(workers) == each
 
 
+@pytest.fixture
+def own_environment():
+    """Put the environment variables back that Dask sets in this process for the workers of a `LocalCluster`."""
+    with mock.patch.dict(os.environ):
+        yield
+
+
+@pytest.mark.usefixtures("own_environment")
 def test_the_workers_of_a_scheduler_give_the_same_bits(model, volume, whole, tmp_path, capsys):
     distributed = pytest.importorskip("distributed")
     out, config = tmp_path / "out.ome.zarr", tmp_path / "stain.yaml"
@@ -314,6 +323,7 @@ def die_once(folder, z0):
     StainedWriter.write = write_or_die
 
 
+@pytest.mark.usefixtures("own_environment")
 def test_workers_that_die_are_reported_and_the_work_continues(model, volume, whole, tmp_path):
     distributed = pytest.importorskip("distributed")
     import dask
