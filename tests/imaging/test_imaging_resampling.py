@@ -14,6 +14,7 @@ from tomostain.imaging.resampled_files import ResampleOptions, planned_bytes, re
 from tomostain.imaging.resampling import READ_SLICES, Resampling, axis_weights, resample_volume, resampling_of
 from tomostain.inspection import check_path
 from tomostain.io import Volume, open_volume, write_stack
+from tomostain.io.metadata.placement import Placement
 
 SIZES = st.tuples(*[st.sampled_from([2.0, 3.7, 5.0, 6.4, 10.0, 23.0])] * 3)
 
@@ -56,6 +57,24 @@ def test_a_linear_ramp_keeps_its_positions(interpolation, target_um):
     # Away from the ends, where the border voxels are repeated.
     inner = tuple(slice(n // 3, n - n // 3) for n in resampled.shape)
     np.testing.assert_allclose(resampled[inner], expected[inner], atol=0.01)
+
+
+@pytest.mark.parametrize("first_um", [None, (100.0, 0.0, -40.0)])
+def test_a_bright_cube_keeps_its_position(first_um):
+    values = np.zeros((40, 60, 80), np.uint16)
+    values[8:16, 24:32, 48:64] = 1000
+    first = np.zeros(3) if first_um is None else np.array(first_um)
+    volume = Volume.from_array(values, 5.0, placement=None if first_um is None else Placement(first_um))
+    resampled = resample_volume(volume, 20.0)
+    grey = resampled[:].astype(float)
+    index = [(grey * each).sum() / grey.sum() for each in np.indices(grey.shape)]
+    centre = np.add(resampled.placement.origin_um, np.multiply(index, 20.0))
+    np.testing.assert_allclose(centre, first + 5.0 * np.array([11.5, 27.5, 55.5]), atol=0.05)
+
+
+def test_slices_of_a_volume_without_a_position_are_written_without_a_warning(tmp_path):
+    out = resample_file(Volume.from_array(noise((8, 12, 12)), voxel_um=5.0), tmp_path / "slices", ResampleOptions(10.0))
+    assert open_volume(out).shape == (4, 6, 6)
 
 
 def test_the_lower_edges_coincide():

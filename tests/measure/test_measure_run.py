@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.io import Volume, create_stained, open_stained, open_volume, write_stack
+from tomostain.io.metadata.placement import Placement
 from tomostain.measure.classes import TissueClass, phantom_classes
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
@@ -178,6 +179,8 @@ def test_a_finer_volume_is_measured_at_the_voxel_size_of_the_classifier(thin, fr
     result = measure_volume(tmp_path / "fine", tmp_path / "m", ct=ct, config=config)
     labels = open_labels(result.labels_path)
     assert (labels.shape, labels.voxel_um) == ((12, 144, 144), (20.0, 20.0, 20.0))
+    # The first voxel of 20 µm covers two of 10 µm along each axis, whose centres lie at 0 and 10 µm.
+    assert labels.placement == Placement((5.0, 5.0, 5.0))
     assert any("measured at voxels of 20 x 20 x 20 µm" in note for note in result.notes)
     tolerance = 4 if with_ct else 0.5
     assert value_of(result, "bic_surface") == pytest.approx(value_of(from_thin, "bic_surface"), abs=tolerance)

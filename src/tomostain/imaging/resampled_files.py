@@ -102,7 +102,7 @@ def resample_file(
         provenance = _provenance(volume, resampling)
         _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
         return out
-    if resampled.placement is not None:
+    if volume.placement is not None and resampled.placement is not None:
         warnings.warn(
             f"{out}: TIFF cannot hold the position of the volume ({resampled.placement.describe()}); write "
             "NAME.ome.zarr to keep it",

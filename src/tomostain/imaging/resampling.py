@@ -17,6 +17,7 @@ from scipy import sparse
 
 from tomostain.errors import InputError
 from tomostain.integers import to_integers
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_voxel_um, format_sides
 from tomostain.io.volumes.missing import merged
 from tomostain.io.volumes.opening import open_volume
@@ -237,7 +238,8 @@ def resample_volume(
     -------
     Volume
         Of the same type. The lower edges of both volumes coincide, so the centre of the first voxel moves by half the
-        difference of the voxel sizes (`Resampling.origin_um`), also in its `placement`. Integers are rounded.
+        difference of the voxel sizes (`Resampling.origin_um`), also in its `placement`; a volume without one begins
+        at 0. Integers are rounded.
 
     Raises
     ------
@@ -260,7 +262,7 @@ def resample_volume(
     resampling = resampling_of(volume, target_um, interpolation)
     sizes = format_sides(volume.voxel_um)
     slices: Any = ResampledSlices(volume, resampling)
-    placement = None if volume.placement is None else volume.placement.moved(resampling.origin_um)
+    placement = (volume.placement or Placement()).moved(resampling.origin_um)
     resampled = Volume.from_array(slices, resampling.target_um, str(volume.path), placement=placement)
     # A slice is interpolated between its neighbours.
     ratio = volume.voxel_um[0] / resampling.target_um[0]
