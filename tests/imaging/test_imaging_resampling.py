@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import resize
@@ -70,6 +71,16 @@ def test_a_bright_cube_keeps_its_position(first_um):
     index = [(grey * each).sum() / grey.sum() for each in np.indices(grey.shape)]
     centre = np.add(resampled.placement.origin_um, np.multiply(index, 20.0))
     np.testing.assert_allclose(centre, first + 5.0 * np.array([11.5, 27.5, 55.5]), atol=0.05)
+
+
+def test_cubic_interpolation_stays_within_the_significant_bits(tmp_path):
+    values = np.repeat(np.array([0, 0, 4095, 4095, 0, 0], np.uint16), 4).reshape(1, 1, 24) * np.ones((2, 4, 1))
+    sizes = {"PhysicalSizeX": 5.0, "PhysicalSizeY": 5.0, "PhysicalSizeZ": 5.0}
+    path = tmp_path / "scan.ome.tif"
+    tifffile.imwrite(path, values.astype(np.uint16), metadata={"axes": "ZYX", "SignificantBits": 12, **sizes})
+    resampled = resample_volume(path, 2.0, interpolation="cubic")
+    assert resampled.bits == 12
+    assert resampled[:].max() == 4095
 
 
 def test_slices_of_a_volume_without_a_position_are_written_without_a_warning(tmp_path):

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.imaging.resampling import resample_volume
 from tomostain.io import Volume, create_stained, open_stained, open_volume, write_stack
 from tomostain.io.metadata.placement import Placement
 from tomostain.measure.classes import TissueClass, phantom_classes
@@ -247,6 +249,20 @@ def test_a_saturated_implant_is_stated(measured_phantom):
     (note,) = saturation_notes(Volume.from_array(scan, voxel_um=20.0), implant)
     assert note.startswith("100% of the implant has the largest grey value of the µCT (65535)")
     assert saturation_notes(Volume.from_array(scan.astype(np.float32), voxel_um=20.0), implant) == []
+
+
+def test_the_top_of_the_grey_scale_is_that_of_the_significant_bits(measured_phantom, tmp_path):
+    labels = LabelArray(measured_phantom.labels, 20.0)
+    implant = measure_labels(labels, parts=()).implant
+    sizes = {"PhysicalSizeX": 20.0, "PhysicalSizeY": 20.0, "PhysicalSizeZ": 20.0}
+    for brightest, notes in ((4095, 1), (4000, 0)):
+        scan = np.where(implant.read(0, labels.shape[0]), brightest, 800).astype(np.uint16)
+        path = tmp_path / f"{brightest}.ome.tif"
+        tifffile.imwrite(path, scan, metadata={"axes": "ZYX", "SignificantBits": 12, **sizes})
+        volume = open_volume(path)
+        assert len(saturation_notes(volume, implant)) == notes
+        assert len(saturation_notes(resample_volume(volume, 20.0), implant)) == notes
+    assert "(4095)" in saturation_notes(open_volume(tmp_path / "4095.ome.tif"), implant)[0]
 
 
 def test_a_volume_without_an_implant_has_measures_of_the_whole_volume():

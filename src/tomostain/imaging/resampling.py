@@ -19,9 +19,10 @@ from tomostain.errors import InputError
 from tomostain.integers import to_integers
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_voxel_um, format_sides
+from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.missing import merged
 from tomostain.io.volumes.opening import open_volume
-from tomostain.io.volumes.volume import Volume
+from tomostain.io.volumes.volume import Volume, volume_of_source
 from tomostain.paths import StrPath
 
 Interpolation = Literal["linear", "cubic"]
@@ -192,7 +193,9 @@ class ResampledSlices:
             image = window.weighted_sum(along_z.indices[entries], along_z.data[entries])
             image = (along_x @ np.ascontiguousarray((along_y @ image).T)).T
             if self.dtype.kind == "u":
-                image = np.clip(np.rint(image), 0, np.iinfo(self.dtype).max)
+                bits = self.volume.bits
+                top = np.iinfo(self.dtype).max if bits is None else 2**bits - 1
+                image = np.clip(np.rint(image), 0, top)
             result[z - start] = image
         return result
 
@@ -237,9 +240,9 @@ def resample_volume(
     Returns
     -------
     Volume
-        Of the same type. The lower edges of both volumes coincide, so the centre of the first voxel moves by half the
-        difference of the voxel sizes (`Resampling.origin_um`), also in its `placement`; a volume without one begins
-        at 0. Integers are rounded.
+        Of the same type and significant bits. The lower edges of both volumes coincide, so the centre of the first
+        voxel moves by half the difference of the voxel sizes (`Resampling.origin_um`), also in its `placement`; a
+        volume without one begins at 0. Integers are rounded.
 
     Raises
     ------
@@ -261,9 +264,17 @@ def resample_volume(
     volume = volume if isinstance(volume, Volume) else open_volume(volume)
     resampling = resampling_of(volume, target_um, interpolation)
     sizes = format_sides(volume.voxel_um)
-    slices: Any = ResampledSlices(volume, resampling)
-    placement = (volume.placement or Placement()).moved(resampling.origin_um)
-    resampled = Volume.from_array(slices, resampling.target_um, str(volume.path), placement=placement)
+    slices = ResampledSlices(volume, resampling)
+    source = Source(
+        slices.shape,
+        slices.dtype,
+        (None, None, None),
+        lambda start, stop: slices[start:stop],
+        placement=(volume.placement or Placement()).moved(resampling.origin_um),
+        step=resampling.target_um,
+        bits=volume.bits,
+    )
+    resampled = volume_of_source(volume.path, source, resampling.target_um)
     # A slice is interpolated between its neighbours.
     ratio = volume.voxel_um[0] / resampling.target_um[0]
     spans = [(math.floor((a - 1) * ratio), math.ceil((b + 1) * ratio)) for a, b in volume.missing]

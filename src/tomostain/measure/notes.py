@@ -3,8 +3,7 @@
 import numpy as np
 
 from tomostain.integers import to_integers
-from tomostain.io import StainedVolume
-from tomostain.io.volumes.base import VolumeLike
+from tomostain.io import StainedVolume, Volume
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.morphometry.implant import Implant
@@ -52,18 +51,18 @@ def novelty_notes(stained: object) -> list[str]:
     ]
 
 
-def saturation_notes(ct: VolumeLike, implant: Implant) -> list[str]:
+def saturation_notes(ct: Volume, implant: Implant) -> list[str]:
     """Return a sentence if the implant is brighter than the grey scale of the µCT.
 
     Parameters
     ----------
-    ct : VolumeLike
-        The µCT as it was recorded.
+    ct : Volume
+        The µCT as it was recorded. The top of its grey scale is that of its significant bits (`Volume.bits`).
     implant : Implant
     """
     if ct.dtype.kind not in "iu":
         return []
-    top = np.iinfo(ct.dtype).max
+    top = np.iinfo(ct.dtype).max if ct.bits is None else 2**ct.bits - 1
     inside = cut_off = 0
     rows = np.linspace(implant.box[0].start, implant.box[0].stop - 1, 12)
     for z in to_integers(rows, np.int64, "slices"):
