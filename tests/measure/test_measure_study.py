@@ -228,12 +228,30 @@ def test_results_are_replaced_only_on_request(tmp_path):
         ("specimen,subject,implant,measures", ["a,1,Ti,x", "b,2,Mg,y"], r"line 2, specimen 'a': .*holds no measures"),
         ("specimen,subject,implant,measures", ["a,1,Ti,", "b,2,Mg,y"], "'measures' is empty"),
         ("specimen,subject,implant,BIC", [], "contains no specimens"),
+        (
+            "specimen,subject,implant,BIC",
+            ["a,1,Ti,4", "b,2,Mg,5", "c,3,ti,6"],
+            "line 4: 'implant' is 'ti', but 'Ti' in .*line 2; write one name",
+        ),
+        ("specimen,subject,implant,BIC", ["a,rat1,Ti,4", "b,Rat1,Mg,5"], "line 3: 'subject' is 'Rat1', but 'rat1' in"),
+        ("specimen,subject,group,BIC", ["a,1,5,4", "b,2,10,5", "c,3,5.0,5"], "line 4: 'group' is '5.0', but '5' in"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, header, rows, message):
     with pytest.raises(InputError, match=message):
         measure_study(direct(tmp_path, rows, header), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_weeks_are_compared_as_numbers(tmp_path):
+    rows = [f"s{i},rat{i},Ti,{weeks},{i}" for i, weeks in enumerate(("8", "8.0", "08", "4", "4.0", "04"))]
+    result = measure_study(direct(tmp_path, rows, "specimen,subject,implant,weeks,BIC"), tmp_path / "out")
+    assert [each.group for each in result.specimens] == ["8 weeks"] * 3 + ["4 weeks"] * 3
+    # Mann-Whitney of (0, 1, 2) and (3, 4, 5): 2 of the 20 orders are as extreme.
+    assert result.comparisons[0].result.p == pytest.approx(0.1)
+    rows = [f"s{i},rat{i},Ti,{weeks},{i}" for i, weeks in enumerate(("8", "8.0"))]
+    with pytest.raises(InputError, match=r"all specimens are in the group 'Ti, 8 weeks'"):
+        measure_study(direct(tmp_path, rows, "specimen,subject,implant,weeks,BIC"), tmp_path / "again")
 
 
 def test_excel_tables_with_a_decimal_comma(tmp_path):

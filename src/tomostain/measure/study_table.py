@@ -11,6 +11,7 @@ from tomostain.errors import InputError
 from tomostain.io.csv_files import CsvTable
 from tomostain.measure.config import GROUP_COLUMNS, StudyConfig
 from tomostain.measure.measures import DEFINITIONS
+from tomostain.measure.study_names import WEEKS, check_spellings, with_weeks_as_numbers
 from tomostain.measure.study_settings import SameSettings
 from tomostain.measure.study_source import MEASURES, StudyInput, StudySource
 
@@ -83,9 +84,10 @@ def read_study(table: StudyInput, config: StudyConfig) -> StudyTable:
     InputError
         As `tomostain.measure.study.measure_study`.
     """
-    source = StudySource.open(table)
+    source = with_weeks_as_numbers(StudySource.open(table))
     _check(source)
     by = _group_columns(source.name, source.content, config)
+    check_spellings(source, (SUBJECT, *by))
     specimens = _specimens(source, by)
     if len({each.group for each in specimens}) < 2:
         raise InputError(
@@ -138,7 +140,7 @@ def _specimens(source: StudySource, by: Sequence[str]) -> tuple[StudySpecimen, .
         for name in by:
             if not row[name]:
                 raise InputError(f"{source.place(line)}: '{name}' is empty, so the specimen has no group; fill it in")
-        group = ", ".join(f"{row[name]} weeks" if name == "weeks" else row[name] for name in by)
+        group = ", ".join(f"{row[name]} weeks" if name == WEEKS else row[name] for name in by)
         result.append(StudySpecimen(row[SPECIMEN], row[SUBJECT], group))
     return tuple(result)
 
