@@ -24,8 +24,8 @@ UNCHECKED = [
     # Means of bytes, where a check would make a GPU wait.
     "stain/fusion.py: values.round_().to(torch.uint8)",
     # Clamped displacements in a training step, where a check would make a GPU wait; losses are checked instead.
-    "train/losses.py: row.detach().floor().long()",
-    "train/losses.py: column.detach().floor().long()",
+    "train/warp.py: row.detach().floor().long()",
+    "train/warp.py: column.detach().floor().long()",
 ]
 OF_FLOATS = re.compile(r"rint|round|floor|ceil|clip|clamp|mean|float|linspace|percentile|interpolate| / |\d\.\d|whole")
 

@@ -25,6 +25,7 @@ MOVED = {
     "tomostain.train.data": ("LoadedDataset", "PairSource"),
     "tomostain.train.distributed": ("is_distributed", "is_rank_zero"),
     "tomostain.train.host_copy": ("copy_together", "pack", "unpack"),
+    "tomostain.train.losses": ("sample_bilinear",),
     "tomostain.train.sampling": ("network_scale", "patch_at"),
     "tomostain.view.report.measures": ("labels_over", "reduced_labels"),
 }

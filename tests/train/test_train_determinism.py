@@ -11,7 +11,7 @@ from tests.support.training import DROPOUT, REGISTERED, toy_pair, toy_recipe
 from tomostain.networks.layers import ReflectionPad2d, reflect_by_slices
 from tomostain.train import LoadedDataset, Trainer
 from tomostain.train.determinism import RandomState, fixed_order
-from tomostain.train.losses import sample_bilinear
+from tomostain.train.warp import sample_bilinear
 
 
 def gradients(compute, *inputs):

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 from scipy.stats import norm
 from torch.nn import functional
 
@@ -129,26 +128,6 @@ def test_psnr_is_its_definition_and_ignores_what_is_masked(value, noise_level):
     torch.testing.assert_close(losses.masked_psnr(fake, real, mask), expected, atol=0.01, rtol=0)
 
 
-def test_warping_is_scipys_interpolation():
-    image, shift = noise(1, size=20), 3 * noise(2, channels=2, size=20)
-    rows, columns = np.indices((20, 20))
-    at = np.stack([rows, columns]) + shift[0].numpy()
-    for channel in range(3):
-        right = ndimage.map_coordinates(image[0, channel].numpy(), at, order=1, mode="nearest")
-        np.testing.assert_allclose(losses.warp_batch(image, shift)[0, channel].numpy(), right, atol=1e-4)
-
-
-def test_a_coarse_field_is_linear_between_its_knots():
-    # Knots at pixels 3.5 and 11.5 of 16 (the middles of the two halves): 0 and 8 px to the right.
-    field = torch.zeros(1, 2, 1, 2)
-    field[0, 1, 0, 1] = 8.0
-    ramp = torch.arange(64.0).repeat(1, 1, 4, 1)[..., :16]
-    moved = losses.warp_batch(ramp, field)[0, 0, 0] - torch.arange(16.0)
-    # Beyond the border the edge repeats: 15 at most.
-    expected = torch.minimum((torch.arange(16.0) - 3.5).clamp(0, 8), 15 - torch.arange(16.0))
-    torch.testing.assert_close(moved, expected)
-
-
 def test_smoothness_of_known_values():
     field = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [3.0, 3.0]]]])
     # Down: 0, 0, 3, 3; across: 1, 1, 0, 0.
@@ -261,13 +240,3 @@ def test_the_shift_of_each_image_of_a_batch_is_its_own():
     single = [losses.shift_tolerant_l1(fakes[i : i + 1], reals[i : i + 1], masks[i : i + 1], 1, 5) for i in range(2)]
     whole = losses.shift_tolerant_l1(fakes, reals, masks, 1, 5)
     torch.testing.assert_close(whole, torch.stack(single).mean())
-
-
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
-def test_bilinear_samples_are_those_of_scipy(seed):
-    draw = np.random.default_rng(seed)
-    image, positions = draw.normal(size=(7, 9)), draw.uniform(-2, 11, (2, 5, 4))
-    row, column = (torch.from_numpy(position)[None] for position in positions)
-    samples = losses.sample_bilinear(torch.from_numpy(image)[None, None], row, column)
-    np.testing.assert_allclose(samples[0, 0], ndimage.map_coordinates(image, positions, order=1, mode="nearest"))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tomostain.deprecation import renamed
-from tomostain.train.losses import warp_batch
+from tomostain.train.warp import warp_batch
 
 _FACTORS = (16, 8, 4, 2, 1)
 # The affine is found to a small part of a pixel, so that large images need not be used at full resolution.
