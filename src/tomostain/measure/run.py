@@ -18,6 +18,7 @@ from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import open_labels
 from tomostain.measure.labelling import (
+    MeasureInputs,
     MeasureSources,
     SourceKeywords,
     at_voxel_size,
@@ -31,6 +32,7 @@ from tomostain.measure.morphometry.shells import BV_TV
 from tomostain.measure.notes import novelty_notes
 from tomostain.measure.result_files import LABELS, begin_output, write_results
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
+from tomostain.measure.tissue.classifier import TissueClassifier
 from tomostain.measure.volume import VolumeMeasures
 from tomostain.measure.working_grid import Colours
 from tomostain.paths import StrPath
@@ -118,12 +120,7 @@ def _measure_to(
     if config.geometry is not None:
         body_named(config.geometry)
     used = None if inputs.labels is not None else select_classifier(inputs, config, sources.classifier)
-    if sources.ensemble and (used is None or not used.spec.uses_stain):
-        raise InputError(
-            "`ensemble`: other stained volumes change nothing if the stain is not classified; leave it out"
-        )
-    if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
-        raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
+    _check_sources_used(sources, config, inputs, used)
     original, original_um = inputs.stained, inputs.grid.voxel_um
     notes = novelty_notes(inputs.stained) if used is not None and used.spec.uses_stain else []
     if used is not None:
@@ -157,6 +154,18 @@ def _measure_to(
         provenance=provenance,
         config=config,
     )
+
+
+def _check_sources_used(
+    sources: MeasureSources, config: MeasureConfig, inputs: MeasureInputs, used: TissueClassifier | None
+) -> None:
+    """Raise `InputError` if an input or a limit would change nothing."""
+    if sources.ensemble and (used is None or not used.spec.uses_stain):
+        raise InputError(
+            "`ensemble`: other stained volumes change nothing if the stain is not classified; leave it out"
+        )
+    if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
+        raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
 
 
 def _labels_path(sources: MeasureSources, folder: Path) -> Path | None:

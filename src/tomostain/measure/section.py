@@ -169,10 +169,7 @@ def measure_section(
     check_keywords("measure_section", sources, SectionKeywords.__annotations__)
     chosen = SectionSources(**sources)
     config = config or MeasureConfig()
-    if config.without_implant:
-        raise InputError("a section is measured at its implant; leave out `implant` none", parameter="implant")
-    if chosen.model is None and chosen.volume is None:
-        raise InputError("give `model` or `volume`, from which the virtual section is made", parameter="model")
+    _check_request(config, chosen)
     stainer = chosen.stainer()
     slices = 1 if stainer is None else stainer.translator.spec.ct_slices
     loaded = pair if isinstance(pair, Pair) else load_pair(pair, slices)
@@ -185,16 +182,7 @@ def measure_section(
         paths = [path for path in given if isinstance(path, str | os.PathLike) and Path(path).exists()]
         folder = begin_output(out, config, sources=paths, overwrite=overwrite)
     run = _SectionRun(loaded, config, used, stained)
-    rgb, inside = run.virtual(stainer)
-    images = {REAL: run.classify(loaded.histology, inside=inside), VIRTUAL: run.classify(rgb, inside=inside)}
-    measures = {source: run.measure(image) for source, image in images.items()}
-    notes = run.notes(images)
-    if stained is not None and config.planes > 1:
-        planes = list(run.planes(progress))
-        measures[VIRTUAL] = with_registration_spread(measures[VIRTUAL], planes)
-        notes.append(run.registration_note(len(planes)))
-    if (share := float(inside[loaded.mask].mean())) < 1:
-        notes.append(f"both sections are measured in the {share:.0%} of the mask that lies in the stained volume")
+    images, measures, notes = run.measure_both(stainer, progress)
     specimen = config.specimen or loaded.id
     rows = [row for source, each in measures.items() for row in measure_rows(each, specimen=specimen, source=source)]
     definitions = {each.definition.id: each.definition for listed in measures.values() for each in listed}
@@ -215,6 +203,14 @@ def measure_section(
     )
 
 
+def _check_request(config: MeasureConfig, sources: SectionSources) -> None:
+    """Raise `InputError` if a section cannot be measured with these settings from these sources."""
+    if config.without_implant:
+        raise InputError("a section is measured at its implant; leave out `implant` none", parameter="implant")
+    if sources.model is None and sources.volume is None:
+        raise InputError("give `model` or `volume`, from which the virtual section is made", parameter="model")
+
+
 @dataclass(frozen=True)
 class _SectionRun:
     """One pair with what it is measured by."""
@@ -223,6 +219,25 @@ class _SectionRun:
     config: MeasureConfig
     classifier: TissueClassifier
     stained: StainedVolume | None
+
+    def measure_both(
+        self, stainer: Stainer | None, progress: Progress
+    ) -> tuple[dict[str, SectionImage], dict[str, list[Measure]], list[str]]:
+        """Return images, measures and notes of the real and the virtual section."""
+        rgb, inside = self.virtual(stainer)
+        images = {
+            REAL: self.classify(self.pair.histology, inside=inside),
+            VIRTUAL: self.classify(rgb, inside=inside),
+        }
+        measures = {source: self.measure(image) for source, image in images.items()}
+        notes = self.notes(images)
+        if self.stained is not None and self.config.planes > 1:
+            planes = list(self.planes(progress))
+            measures[VIRTUAL] = with_registration_spread(measures[VIRTUAL], planes)
+            notes.append(self.registration_note(len(planes)))
+        if (share := float(inside[self.pair.mask].mean())) < 1:
+            notes.append(f"both sections are measured in the {share:.0%} of the mask that lies in the stained volume")
+        return images, measures, notes
 
     def classify(self, rgb: RGB, *, inside: Mask | None = None, member: int | None = None) -> SectionImage:
         """Return an image with its labels, which are `NOT_MEASURED` outside the mask of the pair."""
