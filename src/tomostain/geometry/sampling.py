@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.geometry.pixel_area import PixelArea
 from tomostain.geometry.section import interpolate
 from tomostain.geometry.surfaces import Cut
 from tomostain.integers import to_integers
@@ -44,6 +45,9 @@ def sample_section(
 ) -> NDArray[np.float32]:
     """Resample a section tile by tile, so that memory depends on the section and not on the volume.
 
+    A pixel that is larger than the voxels is the mean of n × n samples in its area, about one for each voxel, so that
+    fine detail and noise are averaged and not aliased.
+
     Parameters
     ----------
     block : callable
@@ -57,23 +61,32 @@ def sample_section(
     blending : str
         ``density``: the mean of the optical densities -log((v + 1) / 256) over the thickness: each layer of a section
         absorbs light (Beer-Lambert). The mean and not the sum is used, because the colour of each voxel already
-        represents a whole section. ``colour``: the mean of the values.
+        represents a whole section. ``colour``: the mean of the values. Over the area of a pixel the mean of the values
+        is used in both cases, as a camera averages light (`tomostain.geometry.section.resample_slide`).
     progress : Progress
         Called for every tile.
 
     Returns
     -------
     ndarray of float32, shape (rows, columns, C)
-        Trilinear interpolation, averaged over the part of the thickness that is inside the volume. NaN outside.
+        Trilinear interpolation, averaged over the part of the thickness and of the pixel that is inside the volume. NaN
+        where no layer of the centre of the pixel is inside.
     """
     rows, columns = cut.places_um.shape[:2]
     layers = depths(thickness_um, min(voxel_um))
-    corners = product(range(0, rows, TILE_PX), range(0, columns, TILE_PX))
-    tiles = [np.s_[row : row + TILE_PX, column : column + TILE_PX] for row, column in corners]
+    area = PixelArea.of(cut, voxel_um)
+    high, wide = (max(1, TILE_PX // len(offsets)) for offsets in area.offsets)
+    corners = product(range(0, rows, high), range(0, columns, wide))
+    tiles = [np.s_[row : row + high, column : column + wide] for row, column in corners]
     sampled = []
     for tile in track(tiles, "cutting", progress):
-        across = layers[:, None, None, None] * cut.normals[tile]
-        sampled.append(_sample(block, shape, (cut.places_um[tile] + across) / np.asarray(voxel_um), blending))
+        places, normals = area.samples(cut, tile)
+        index = (places + layers[:, None, None, None] * normals) / np.asarray(voxel_um)
+        values = area.means(_sample(block, shape, index, blending))
+        if area.is_averaged:
+            middle = cut.places_um[tile] + layers[:, None, None, None] * cut.normals[tile]
+            values[~_inside(middle / np.asarray(voxel_um), shape).any(axis=0)] = np.nan
+        sampled.append(values)
     # A tile outside the volume has one channel of NaN.
     result = np.full((rows, columns, max(values.shape[-1] for values in sampled)), np.nan, np.float32)
     for tile, values in zip(tiles, sampled, strict=True):
