@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,13 +106,7 @@ class StainJob:
         )
         report = check_volume(translator.reference, volume, intensity, source)
         report.warn()
-        config = request.config.for_model(translator.spec.patch_px, translator.tile_invariant)
-        config = config.model_copy(update={"precision": translator.precision})
-        if config.statistics == "volume":
-            for each in ensemble or (translator,):
-                check_instance_norm(each.network)
-        if config.planes != "z":
-            check_isotropic(volume.voxel_um, source)
+        config = _resolved(request.config, ensemble or (translator,), volume, source)
         _log.info("%s: %s", source, volume.describe())
         _log.info("model: %s, on %s", translator.hash, translator.device)
         values = "normalised" if intensity is None else f"background {intensity.background:g}, bone {intensity.bone:g}"
@@ -271,6 +265,19 @@ class StainJob:
             "models": [each.hash for each in self.ensemble],
         } | ({"noise_samples": self.noise_samples} if self.noise_samples > 1 else {})
         return self.provenance() | {"doubt": about}
+
+
+def _resolved(config: StainConfig, translators: Sequence[Translator], volume: Volume, source: str) -> StainConfig:
+    """Return the configuration resolved for the first model, and check that models and volume allow it."""
+    first = translators[0]
+    config = config.for_model(first.spec.patch_px, first.tile_invariant)
+    config = config.model_copy(update={"precision": first.precision})
+    if config.statistics == "volume":
+        for each in translators:
+            check_instance_norm(each.network)
+    if config.planes != "z":
+        check_isotropic(volume.voxel_um, source)
+    return config
 
 
 __getattr__ = renamed(
