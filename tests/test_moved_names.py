@@ -28,6 +28,7 @@ MOVED = {
     "tomostain.train.losses": ("sample_bilinear",),
     "tomostain.train.sampling": ("network_scale", "patch_at"),
     "tomostain.view.report.measures": ("labels_over", "reduced_labels"),
+    "tomostain.view.stained_input": ("warn_of_other_input",),
 }
 
 

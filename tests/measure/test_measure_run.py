@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, OtherInputWarning
 from tomostain.imaging.resampling import resample_volume
 from tomostain.io import Volume, create_stained, open_stained, open_volume, write_stack
 from tomostain.io.metadata.placement import Placement
@@ -56,13 +56,18 @@ def write_rgb(path, rgb, voxel_um, provenance):
     return path
 
 
+def stained_from(ct, provenance):
+    """Return the provenance of a volume that was stained from a µCT with the grey levels of another provenance."""
+    return provenance | {"input": {"name": "ct", "fingerprint": open_volume(ct).fingerprint()}}
+
+
 @pytest.fixture(scope="module")
 def thin(measured_phantom, tmp_path_factory):
     folder = tmp_path_factory.mktemp("thin")
     stained = open_stained(measured_phantom.stained)
     rgb, grey = np.asarray(stained)[14:26], np.asarray(open_volume(measured_phantom.folder / "volume"))[14:26]
-    path = write_rgb(folder / "rat_5.3um.ome.zarr", rgb, 20.0, stained.provenance)
     write_stack(folder / "ct", grey, voxel_um=(20.0,) * 3)
+    path = write_rgb(folder / "rat_5.3um.ome.zarr", rgb, 20.0, stained_from(folder / "ct", stained.provenance))
     return Thin(path, folder / "ct", rgb, grey)
 
 
@@ -169,14 +174,24 @@ def test_both_images_are_used_where_they_are_given(thin, tmp_path):
     assert "phantom-tb-both" in result.provenance["classifier"]
 
 
+def test_another_ct_is_stated_in_the_results(thin, tmp_path):
+    other = tmp_path / "other"
+    write_stack(other, np.clip(thin.grey.astype(int) + 300, 0, 65535).astype(np.uint16), voxel_um=(20.0,) * 3)
+    config = CONFIG.model_copy(update={"maps": False})
+    with pytest.warns(OtherInputWarning, match=r"other: is not the volume 'ct' that was stained"):
+        result = measure_volume(thin.stained, tmp_path / "m", ct=other, config=config)
+    assert any(note.endswith("give the µCT that was stained") for note in result.notes)
+
+
 @pytest.mark.parametrize("with_ct", [False, True])
 def test_a_finer_volume_is_measured_at_the_voxel_size_of_the_classifier(thin, from_thin, tmp_path, with_ct):
     fine = thin.rgb.repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    write_rgb(tmp_path / "fine", fine, 10.0, open_stained(thin.stained).provenance)
-    ct = None
+    ct, provenance = None, open_stained(thin.stained).provenance
     if with_ct:
         ct = tmp_path / "ct"
         write_stack(ct, thin.grey.repeat(2, 0).repeat(2, 1).repeat(2, 2), voxel_um=(10.0,) * 3)
+        provenance = stained_from(ct, provenance)
+    write_rgb(tmp_path / "fine", fine, 10.0, provenance)
     config = CONFIG.model_copy(update={"maps": False})
     result = measure_volume(tmp_path / "fine", tmp_path / "m", ct=ct, config=config)
     labels = open_labels(result.labels_path)

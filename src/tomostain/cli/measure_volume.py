@@ -49,6 +49,7 @@ def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run:
     from tomostain.io.metadata.units import format_sides
     from tomostain.measure.label_files import check_grid, open_labels
     from tomostain.measure.result_files import check_output
+    from tomostain.measure.stained_ct import open_stained_ct
 
     sources = [path for path in (stained, inputs.ct, inputs.labels, inputs.uncertainty, *ensemble) if path is not None]
     check_output(run.out, sources=sources, overwrite=run.overwrite)
@@ -56,7 +57,10 @@ def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run:
     for path in ensemble:
         check_grid(path, open_stained(path), grid or open_stained(path))
     size_um = triple(inputs.voxel_um, "--voxel-um")
-    ct = None if inputs.ct is None else open_volume(inputs.ct, voxel_um=size_um if grid is None else grid.voxel_um)
+    if inputs.ct is None or grid is None:
+        ct = None if inputs.ct is None else open_volume(inputs.ct, voxel_um=size_um)
+    else:
+        ct = open_stained_ct(inputs.ct, grid, size_um).volume
     labels = None if inputs.labels is None else open_labels(inputs.labels, grid or ct, voxel_um=size_um)
     measured = grid or ct or labels
     assert measured is not None  # the paths were checked

@@ -237,7 +237,7 @@ def open_labels(
         If it cannot be opened, or its shape, voxel size or extent differs from that of `like`. Values are checked when
         they are read.
     """
-    volume = _open(path, None if like is None else like.voxel_um, voxel_um)
+    volume = open_with_default(path, None if like is None else like.voxel_um, voxel_um)
     if like is not None:
         (check_grid if same_grid else check_extent)(volume.path, volume, like)
     return LabelVolume(volume.path, volume.shape, volume.voxel_um, volume.placement, volume)
@@ -292,7 +292,7 @@ def check_extent(path: StrPath, volume: VoxelGrid, like: VoxelGrid) -> None:
         )
 
 
-def _open(path: VolumeSource, default_um: VoxelSize | None, voxel_um: VoxelSize | None) -> Volume:
+def open_with_default(path: VolumeSource, default_um: VoxelSize | None, voxel_um: VoxelSize | None = None) -> Volume:
     """Open a volume. `default_um` is its voxel size where no file states one."""
     if isinstance(path, Volume):
         return path

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypedDict, cast
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import StainedVolume, Volume, create_ome_zarr, open_stained, open_volume
 from tomostain.io.array_source import SizeUm
 from tomostain.io.metadata.placement import Placement
@@ -24,6 +23,7 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import LabelVolume, VoxelGrid, check_grid, create_labels, open_labels
 from tomostain.measure.refused import UncertaintyMap, open_uncertainty
 from tomostain.measure.sequential import SequentialWriter
+from tomostain.measure.stained_ct import open_stained_ct, reference_of
 from tomostain.measure.tissue.classifier import TissueClassifier, Variant
 from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import ClassifyOptions, classify_volume
@@ -100,6 +100,10 @@ class MeasureInputs:
     ensemble : tuple of Colours
         The same volume, stained by other models.
     uncertainty : UncertaintyMap or None
+    ct_notes : tuple of str
+        Sentences about a µCT that is not the one that was stained, or whose file states another voxel size.
+    has_stored_levels : bool
+        Whether the grey values of background and bone that the stained volume states are those of `ct`.
     """
 
     stained: Colours | None = None
@@ -107,6 +111,8 @@ class MeasureInputs:
     labels: LabelVolume | None = None
     ensemble: tuple[Colours, ...] = ()
     uncertainty: UncertaintyMap | None = None
+    ct_notes: tuple[str, ...] = ()
+    has_stored_levels: bool = True
 
     @property
     def grid(self) -> VoxelGrid:
@@ -132,20 +138,11 @@ class MeasureInputs:
 
     @property
     def reference(self) -> IntensityReference | None:
-        """Grey values of background and bone of the µCT: those of the staining, or estimated. None without µCT."""
+        """Grey values of background and bone of the µCT: see `reference_of`. None without µCT."""
         if self.ct is None:
             return None
-        stated = {} if self.stained is None else self.stained.provenance.get("levels", {})
-        if isinstance(stated, dict) and {"background", "bone"} <= stated.keys():
-            reference = IntensityReference(float(stated["background"]), float(stated["bone"]))
-            if self.ct.dtype.kind in "iu" and max(stated.values()) > np.iinfo(self.ct.dtype).max:
-                raise InputError(
-                    f"{self.ct.path}: holds {self.ct.dtype}, but the stained volume was made from a µCT whose bone has "
-                    f"the grey value {reference.bone:.0f}; give the µCT that was stained",
-                    parameter="ct",
-                )
-            return reference
-        return volume_reference(self.ct, source=str(self.ct.path))
+        provenance = {} if self.stained is None else self.stained.provenance
+        return reference_of(self.ct, provenance, has_stored_levels=self.has_stored_levels)
 
 
 def open_inputs(sources: MeasureSources) -> MeasureInputs:
@@ -155,13 +152,20 @@ def open_inputs(sources: MeasureSources) -> MeasureInputs:
     ------
     InputError
         If a volume cannot be opened or lies on another grid, or there is none.
+
+    Warns
+    -----
+    OtherInputWarning
+        If the µCT is not the one that was stained.
     """
     size = None if sources.voxel_um is None else check_voxel_um(sources.voxel_um, "voxel_um")
     drawn = None if sources.stained is None else open_stained(sources.stained, voxel_um=size)
-    scan = None
-    if sources.ct is not None:
-        stated = size if drawn is None else drawn.voxel_um
-        scan = sources.ct if isinstance(sources.ct, Volume) else open_volume(sources.ct, voxel_um=stated)
+    scan, of_stain = None, None
+    if sources.ct is not None and drawn is not None:
+        of_stain = open_stained_ct(sources.ct, drawn, size)
+        scan = of_stain.volume
+    elif sources.ct is not None:
+        scan = sources.ct if isinstance(sources.ct, Volume) else open_volume(sources.ct, voxel_um=size)
     tissue = None if sources.labels is None else open_labels(sources.labels, drawn or scan, voxel_um=size)
     others = tuple(open_stained(other, voxel_um=size) for other in sources.ensemble)
     inputs = MeasureInputs(drawn, scan, tissue, others)
@@ -170,7 +174,10 @@ def open_inputs(sources: MeasureSources) -> MeasureInputs:
         if volume is not None:
             check_grid(volume.path, volume, grid)
     mapped = None if sources.uncertainty is None else open_uncertainty(sources.uncertainty, grid)
-    return MeasureInputs(drawn, scan, tissue, others, mapped)
+    result = MeasureInputs(drawn, scan, tissue, others, mapped)
+    if of_stain is None:
+        return result
+    return replace(result, ct_notes=of_stain.notes, has_stored_levels=of_stain.has_stored_levels)
 
 
 def select_classifier(
@@ -217,12 +224,13 @@ def at_voxel_size(inputs: MeasureInputs, target_um: float) -> MeasureInputs:
         return colours_at(volume, target_um, levels=levels) if isinstance(volume, StainedVolume) else volume
 
     unsure = inputs.uncertainty
-    return MeasureInputs(
-        None if inputs.stained is None else at_target(inputs.stained),
-        None if inputs.ct is None else scan_at(inputs.ct, target_um),
-        None,
-        tuple(at_target(volume) for volume in inputs.ensemble),
-        None if unsure is None else uncertainty_at(unsure, target_um, levels=levels),
+    return replace(
+        inputs,
+        stained=None if inputs.stained is None else at_target(inputs.stained),
+        ct=None if inputs.ct is None else scan_at(inputs.ct, target_um),
+        labels=None,
+        ensemble=tuple(at_target(volume) for volume in inputs.ensemble),
+        uncertainty=None if unsure is None else uncertainty_at(unsure, target_um, levels=levels),
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tomostain.errors import InputError
-from tomostain.io import StainedVolume, Volume, open_stained, open_volume
+from tomostain.io import StainedVolume, Volume, open_stained
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
-from tomostain.measure.label_files import VoxelGrid, check_grid
+from tomostain.measure.label_files import VoxelGrid, check_grid, open_with_default
 from tomostain.measure.label_source import GridOfLabels, LabelSource, Shape, VoxelSize
 from tomostain.measure.statistics.abstention import Uncertainty, refuse
 
@@ -93,7 +93,7 @@ def _open(path: VolumeSource | StainedVolume, default_um: VoxelSize | None) -> U
         else:
             return UncertaintyMap(stained.path, stained.shape, stained.voxel_um, _first_channel(stained), stained)
     assert not isinstance(path, StainedVolume)
-    volume = path if isinstance(path, Volume) else open_volume(path, voxel_um=default_um)
+    volume = open_with_default(path, default_um)
     return UncertaintyMap(volume.path, volume.shape, volume.voxel_um, volume.read, volume=volume)
 
 

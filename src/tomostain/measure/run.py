@@ -122,7 +122,8 @@ def _measure_to(
     used = None if inputs.labels is not None else select_classifier(inputs, config, sources.classifier)
     _check_sources_used(sources, config, inputs, used)
     original, original_um = inputs.stained, inputs.grid.voxel_um
-    notes = novelty_notes(inputs.stained) if used is not None and used.spec.uses_stain else []
+    notes = list(inputs.ct_notes)
+    notes += novelty_notes(inputs.stained) if used is not None and used.spec.uses_stain else []
     if used is not None:
         inputs = at_voxel_size(inputs, used.spec.voxel_um)
         check_classifier_voxels(inputs, used)

@@ -20,9 +20,9 @@ from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import check_output_file
+from tomostain.io.stained_input import warn_of_other_input
 from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
-from tomostain.view.stained_input import warn_of_other_input
 
 __getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 

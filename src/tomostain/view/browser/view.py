@@ -17,6 +17,7 @@ from tomostain.io import Volume, open_stained, open_volume
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume
+from tomostain.io.stained_input import warn_of_other_input
 from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
 from tomostain.view.browser.ct_placement import ct_placement
@@ -28,7 +29,6 @@ from tomostain.view.browser.plane_site import PlaneLayer, PlaneSite
 from tomostain.view.browser.pyramid import BrickCache
 from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
 from tomostain.view.folder import is_stained
-from tomostain.view.stained_input import warn_of_other_input
 
 _VERIFIED_AT_ONCE = 2**30
 """Volumes up to this size, in bytes before compression, are compared with their checksums before they are shown."""

@@ -22,6 +22,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedSource, StainedVolume, open_stained
 from tomostain.io.output_folder import base_name, source_paths
 from tomostain.io.outputs import FolderKind, check_output, check_output_file
+from tomostain.io.stained_input import warn_of_other_input
 from tomostain.io.volumes.opening import open_volume
 from tomostain.io.volumes.slice_files import natural_slices
 from tomostain.io.volumes.volume import Volume, VolumeSource
@@ -32,7 +33,6 @@ from tomostain.view.export.ome_zarr_04 import OME_ZARR_04, write_ome_zarr_04
 from tomostain.view.export.placed import describe_export, warn_of_lost_placement, write_nrrd, write_vti
 from tomostain.view.render.film import require_film, write_mp4
 from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
-from tomostain.view.stained_input import warn_of_other_input
 
 __getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 

@@ -1,0 +1,120 @@
+"""The µCT of a measurement with a stained volume: whether it is the one that was stained, and its voxel size."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tomostain.errors import InputError, OtherInputWarning
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.intensity_estimation import volume_reference
+from tomostain.io import StainedVolume, Volume, open_volume
+from tomostain.io.metadata.units import format_sides, nearly_equal
+from tomostain.io.stained_input import describe_other_input, is_stained_input
+from tomostain.io.volumes.volume import VolumeSource
+from tomostain.measure.label_files import check_grid
+from tomostain.measure.label_source import VoxelSize
+
+
+@dataclass(frozen=True, eq=False)
+class StainedCt:
+    """The µCT of a stained volume.
+
+    Attributes
+    ----------
+    volume : Volume
+        With the voxel size of the stained volume.
+    notes : tuple of str
+        Sentences about another µCT, or another voxel size in its file.
+    has_stored_levels : bool
+        Whether the grey values of background and bone that the stained volume states are those of this µCT. True if
+        nothing contradicts.
+    """
+
+    volume: Volume
+    notes: tuple[str, ...] = ()
+    has_stored_levels: bool = True
+
+
+def open_stained_ct(ct: VolumeSource, stained: StainedVolume, voxel_um: VoxelSize | None = None) -> StainedCt:
+    """Open the µCT of a stained volume.
+
+    Parameters
+    ----------
+    ct : path, Volume, array-like or tuple (array, voxel_um)
+        A file that states no voxel size has that of the stained volume.
+    stained : StainedVolume
+    voxel_um : tuple of float, optional
+        Voxel size (z, y, x), µm, instead of that of the file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, lies on another grid, or its file states another voxel size and it is not known to be
+        the volume that was stained.
+
+    Warns
+    -----
+    OtherInputWarning
+        If it is not the volume that was stained, by the stored fingerprint.
+    """
+    opened = ct if isinstance(ct, Volume) else open_volume(ct, voxel_um=voxel_um or stained.voxel_um)
+    check_grid(opened.path, opened, stained)
+    volume = replace(opened, voxel_um=stained.voxel_um)
+    is_input = is_stained_input(volume, stained)
+    notes: list[str] = []
+    stated = None if voxel_um is not None or isinstance(ct, Volume) else _stated_um(ct)
+    if stated is not None and not all(nearly_equal(*pair) for pair in zip(stated, stained.voxel_um, strict=True)):
+        used = format_sides(stained.voxel_um)
+        sizes = f"states voxels of {format_sides(stated)} µm, but the stained volume has {used}"
+        if not is_input:
+            raise InputError(
+                f"{volume.path}: {sizes} µm; give the µCT that was stained, or its right size with `voxel_um`",
+                parameter="voxel_um",
+            )
+        notes.append(f"{volume.path}: {sizes} µm, which is used; if it is wrong, stain again with the right size")
+    if is_input is False:
+        other = f"{describe_other_input(volume, stained)}; give the µCT that was stained"
+        warnings.warn(other, OtherInputWarning, stacklevel=5)
+        notes.append(other)
+    return StainedCt(volume, tuple(notes), is_input is not False)
+
+
+def reference_of(ct: Volume, provenance: Mapping[str, Any], *, has_stored_levels: bool = True) -> IntensityReference:
+    """Return the grey values of background and bone of a µCT: those of the staining, or estimated.
+
+    Parameters
+    ----------
+    ct : Volume
+    provenance : mapping
+        That of the stained volume; {} without one.
+    has_stored_levels : bool
+        False: another µCT was stained, whose grey values may have another scale.
+
+    Raises
+    ------
+    InputError
+        If the type of the µCT cannot hold the grey values of the staining, or they cannot be estimated.
+    """
+    stated = provenance.get("levels", {})
+    if isinstance(stated, dict) and {"background", "bone"} <= stated.keys():
+        reference = IntensityReference(float(stated["background"]), float(stated["bone"]))
+        if ct.dtype.kind in "iu" and max(stated.values()) > np.iinfo(ct.dtype).max:
+            raise InputError(
+                f"{ct.path}: holds {ct.dtype}, but the stained volume was made from a µCT whose bone has the grey "
+                f"value {reference.bone:.0f}; give the µCT that was stained",
+                parameter="ct",
+            )
+        if has_stored_levels:
+            return reference
+    return volume_reference(ct, source=str(ct.path))
+
+
+def _stated_um(ct: VolumeSource) -> VoxelSize | None:
+    """Return the voxel size that a file or (array, voxel_um) states, or None."""
+    try:
+        return open_volume(ct).voxel_um
+    except InputError:  # no file states the voxel size; any other error would have been raised before
+        return None

@@ -1,0 +1,121 @@
+"""The µCT of a measurement: whether it is the one that was stained, its voxel size and its grey values."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+
+from tomostain.errors import InputError, OtherInputWarning
+from tomostain.io import StainedVolume, Volume, create_stained, open_stained, open_volume
+from tomostain.measure.labelling import MeasureSources, open_inputs
+from tomostain.measure.refused import open_uncertainty
+
+BACKGROUND, BONE = 8000.0, 30000.0
+
+
+def bone_and_marrow(seed):
+    """Return grey values of stripes of bone in soft tissue, with noise, uint16."""
+    rng = np.random.default_rng(seed)
+    values = np.full((8, 64, 64), BACKGROUND)
+    values[:, :, np.arange(64) % 16 < 6] = BONE
+    return np.rint(values + rng.normal(0, 300, values.shape)).astype(np.uint16)
+
+
+def write(path, values, voxel_um=20.0):
+    """Write a TIFF with a voxel size as ImageJ does; None: without one."""
+    if voxel_um is None:
+        tifffile.imwrite(path, values, photometric="minisblack")
+    else:
+        metadata = {"unit": "micron", "spacing": voxel_um}
+        tifffile.imwrite(path, values, imagej=True, resolution=(1 / voxel_um,) * 2, metadata=metadata)
+    return path
+
+
+@pytest.fixture
+def stained(tmp_path):
+    """Return a stained volume of 20 µm voxels that was made of ``right.tif``."""
+    volume = open_volume(write(tmp_path / "right.tif", bone_and_marrow(0)), voxel_um=20.0)
+    provenance = {
+        "input": {"name": "right.tif", "fingerprint": volume.fingerprint()},
+        "levels": {"background": BACKGROUND, "bone": BONE},
+    }
+    writer = create_stained(tmp_path / "s.ome.zarr", volume.shape, 20.0, provenance=provenance)
+    for start, stop in writer.pending():
+        writer.write(start, np.zeros((stop - start, *volume.shape[1:], 3), np.uint8))
+    writer.finish()
+    return writer.path
+
+
+def opened(stained, ct, **sources):
+    """Open a measurement; another µCT is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OtherInputWarning)
+        return open_inputs(MeasureSources(stained, ct=ct, **sources))
+
+
+def test_the_ct_that_was_stained_is_used_without_a_note(stained, tmp_path):
+    without_size = write(tmp_path / "plain.tif", bone_and_marrow(0), None)
+    for ct in (tmp_path / "right.tif", without_size, open_volume(tmp_path / "right.tif"), bone_and_marrow(0)):
+        inputs = opened(stained, ct)
+        assert inputs.ct_notes == ()
+        assert inputs.ct.voxel_um == (20.0, 20.0, 20.0)
+        assert (inputs.reference.background, inputs.reference.bone) == (BACKGROUND, BONE)
+
+
+def test_another_specimen_gives_a_warning_and_a_note(stained, tmp_path):
+    write(tmp_path / "other.tif", bone_and_marrow(1))
+    with pytest.warns(OtherInputWarning, match=r"other.tif: is not the volume 'right.tif' .*give the µCT that was"):
+        inputs = open_inputs(MeasureSources(stained, ct=tmp_path / "other.tif"))
+    (note,) = inputs.ct_notes
+    assert note.endswith("shape, type, voxel size or grey values differ; give the µCT that was stained")
+
+
+def test_the_grey_values_of_another_scale_are_those_of_the_ct(stained, tmp_path):
+    scaled = write(tmp_path / "float.tif", (bone_and_marrow(0) / 65535).astype(np.float32))
+    with pytest.warns(OtherInputWarning):
+        inputs = open_inputs(MeasureSources(stained, ct=scaled))
+    assert inputs.reference.background == pytest.approx(BACKGROUND / 65535, rel=0.05)
+    assert inputs.reference.bone == pytest.approx(BONE / 65535, rel=0.05)
+    with pytest.warns(OtherInputWarning):
+        eight_bits = open_inputs(MeasureSources(stained, ct=(bone_and_marrow(0) // 256).astype(np.uint8)))
+    with pytest.raises(InputError, match=r"holds uint8, .* bone has the grey value 30000; give the µCT that was"):
+        assert eight_bits.reference
+
+
+def test_a_file_that_states_another_voxel_size_is_refused(stained, tmp_path):
+    fine = write(tmp_path / "fine.tif", bone_and_marrow(1), 10.0)
+    message = r"fine.tif: states voxels of 10 x 10 x 10 µm, but the stained volume has 20 x 20 x 20 µm; .*`voxel_um`"
+    with pytest.raises(InputError, match=message):
+        opened(stained, fine)
+    plain = StainedVolume.from_array(np.zeros((8, 64, 64, 3), np.uint8), 20.0)
+    with pytest.raises(InputError, match="10 x 10 x 10 µm, but the stained volume has 20"):
+        opened(plain, (bone_and_marrow(0), 10.0))
+    with pytest.raises(InputError, match="has voxels of 10 x 10 x 10 µm, but the measured volume has 20 x 20 x 20 µm"):
+        opened(stained, Volume.from_array(bone_and_marrow(0), 10.0))
+    with pytest.raises(InputError, match="has voxels of 10 x 10 x 10 µm, but the measured volume has 20 x 20 x 20 µm"):
+        opened(stained, tmp_path / "right.tif", voxel_um=10.0)
+    with pytest.warns(OtherInputWarning):  # the size is right now, the grey values are not
+        assert open_inputs(MeasureSources(stained, ct=fine, voxel_um=20.0)).ct.voxel_um == (20.0, 20.0, 20.0)
+
+
+def test_a_size_that_was_given_for_staining_is_used_with_a_note(stained, tmp_path):
+    same = write(tmp_path / "same.tif", bone_and_marrow(0), 10.0)
+    inputs = opened(stained, same)
+    assert inputs.ct.voxel_um == (20.0, 20.0, 20.0)
+    (note,) = inputs.ct_notes
+    assert "same.tif: states voxels of 10 x 10 x 10 µm, but the stained volume has 20 x 20 x 20 µm, which is" in note
+    assert opened(stained, same, voxel_um=20.0).ct_notes == ()
+
+
+def test_rounded_sizes_are_equal(stained, tmp_path):
+    rounded = write(tmp_path / "rounded.tif", bone_and_marrow(0), 20.05)
+    assert opened(stained, rounded).ct_notes == ()
+
+
+def test_an_uncertainty_that_states_another_voxel_size_is_refused(stained, tmp_path):
+    unsure = write(tmp_path / "u.tif", np.zeros((8, 64, 64), np.uint8), 10.0)
+    with pytest.raises(InputError, match=r"u.tif: has voxels of 10 x 10 x 10 µm"):
+        open_uncertainty(unsure, open_stained(stained))
+    plain = write(tmp_path / "plain.tif", np.zeros((8, 64, 64), np.uint8), None)
+    assert open_uncertainty(plain, open_stained(stained)).voxel_um == (20.0, 20.0, 20.0)
