@@ -44,5 +44,8 @@ def test_a_region_has_its_placement_in_the_volume(model: Path, tmp_path: Path) -
         placement = open_stained(out).placement
         assert placement is not None
         np.testing.assert_allclose(placement.origin_um, (10, 20, 0))
+        assert open_stained(out).provenance["region"] == {"origin": [2, 4, 0], "origin_um": [10.0, 20.0, 0.0]}
+        assert open_stained(out).offset_um == (10.0, 20.0, 0.0)
         out = stain_volume(model, whole, tmp_path / "b.ome.zarr", config=CONFIG, intensity=LEVELS)
     assert open_stained(out).placement is None
+    assert "region" not in open_stained(out).provenance

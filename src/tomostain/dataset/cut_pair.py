@@ -16,6 +16,7 @@ from tomostain.imaging.intensity import IntensityReference, normalise_ct, refere
 from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.imaging.slide_reference import shrink_slide, slide_reference
 from tomostain.io import Slide, Volume
+from tomostain.io.metadata.placement import Placement
 
 Box = tuple[int, int, int, int]
 
@@ -108,6 +109,7 @@ def cut_pair(
         "levels": {"ct": ct_reference.to_dict(), "histology": colours.to_dict()},
         "slide_colours": slide.colours,
     }
+    grid = replace(grid, volume_origin_um=np.array((volume.placement or Placement()).along_axes_um))
     return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict(), slices=slices), details
 
 

@@ -38,12 +38,16 @@ class Section:
         Unit steps down the image rows and along its columns, in volume coordinates (z, y, x); orthonormal.
     slide_to_section : ndarray, shape (2, 3)
         Affine from slide (row, column) µm to section (row, column) µm.
+    volume_origin_um : ndarray, shape (3,), or None
+        Centre of the first voxel of the volume, (z, y, x) along its axes, in the coordinates that its file states; 0 if
+        it states none. None if it is not known.
     """
 
     origin_um: Float
     row: Float
     column: Float
     slide_to_section: Float = field(default_factory=lambda: np.array(IDENTITY_2D))
+    volume_origin_um: Float | None = None
 
     def __post_init__(self) -> None:
         for name, shape in (
@@ -51,6 +55,7 @@ class Section:
             ("row", (3,)),
             ("column", (3,)),
             ("slide_to_section", (2, 3)),
+            *([] if self.volume_origin_um is None else [("volume_origin_um", (3,))]),
         ):
             value = np.asarray(getattr(self, name), dtype=np.float64)
             if value.shape != shape or not np.isfinite(value).all():
@@ -81,7 +86,9 @@ class Section:
         try:
             arrays = [np.asarray(values[key], dtype=np.float64) for key in ("origin_um", "row", "column")]
             affine = np.asarray(values.get("slide_to_section", IDENTITY_2D), dtype=np.float64)
-            return cls(arrays[0], arrays[1], arrays[2], affine)
+            stated = values.get("volume_origin_um")
+            begins = None if stated is None else np.asarray(stated, dtype=np.float64)
+            return cls(arrays[0], arrays[1], arrays[2], affine, begins)
         except InputError as error:  # a ValueError itself
             raise InputError(f"{source}: {error}") from None
         except (TypeError, ValueError) as error:
@@ -90,7 +97,8 @@ class Section:
     def to_dict(self) -> dict[str, list[Any]]:
         """Return lists of numbers with the keys of `pair.yaml`."""
         keys = ("origin_um", "row", "column", "slide_to_section")
-        return {key: getattr(self, key).tolist() for key in keys}
+        begins = {} if self.volume_origin_um is None else {"volume_origin_um": self.volume_origin_um.tolist()}
+        return {key: getattr(self, key).tolist() for key in keys} | begins
 
     def to_volume_um(self, section_um: ArrayLike) -> Float:
         """Map section points to the volume.

@@ -1,5 +1,7 @@
 """Planes within the error of a registration: how much a measure of a section depends on where the section lies."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tomostain.errors import InputError
@@ -72,7 +74,7 @@ def planes_within_error(
         rotation = _rotation(section.row, tilt_row) @ _rotation(section.column, tilt_column)
         row, column = rotation @ section.row, rotation @ section.column
         origin = centre + shift * section.normal - offset_um[0] * row - offset_um[1] * column
-        planes.append(Section(origin, row, column, section.slide_to_section))
+        planes.append(replace(section, origin_um=origin, row=row, column=column))
     return planes
 
 

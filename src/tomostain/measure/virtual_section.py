@@ -65,7 +65,8 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     ----------
     volume : StainedVolume
     section : Section
-        In the coordinates of the µCT that was stained: (0, 0, 0) is the centre of its first voxel.
+        In the coordinates of the µCT that the slide was registered to: (0, 0, 0) is the centre of its first voxel. The
+        stained volume may be a region of it, or resampled.
     shape : tuple of int
         (rows, columns).
     pixel_um : float
@@ -81,7 +82,7 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     InputError
         If the plane does not cross the volume.
     """
-    cut = section_cut(section, shape, pixel_um).moved(-np.asarray(volume.offset_um))
+    cut = section_cut(section, shape, pixel_um).moved(-np.asarray(volume.offset_from(section.volume_origin_um)))
     colours = sample_section(volume.block, volume.shape, volume.voxel_um, cut)
     inside: Mask = np.asarray(np.isfinite(colours).all(axis=-1), dtype=bool)
     if not inside.any():

@@ -251,6 +251,7 @@ class StainJob:
             "levels": None if reference is None else {"background": reference.background, "bone": reference.bone},
             **self.report.to_dict(),
             **noise,
+            **self.volume.region_record(),
             **resampled,
             "options": {"slab" if name == "z_chunk" else name: value for name, value in options.items()},
             "tomostain_version": __version__,

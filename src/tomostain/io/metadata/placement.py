@@ -57,6 +57,11 @@ class Placement:
         """Whether the volume begins at 0 and is not turned, as files state if nothing is known."""
         return not self.is_turned and not any(self.origin_um)
 
+    @property
+    def along_axes_um(self) -> Triple:
+        """Centre of the first voxel along the axes (z, y, x) of the volume, µm: `origin_um` unless it is turned."""
+        return _triple(np.asarray(self.origin_um) @ np.asarray(self.direction))
+
     def moved(self, offset_um: Sequence[float]) -> "Placement":
         """Return the placement of a volume that begins `offset_um` (z, y, x) further along the axes of this one."""
         z, y, x = (float(v) for v in np.add(self.origin_um, np.asarray(self.direction) @ np.asarray(offset_um, float)))

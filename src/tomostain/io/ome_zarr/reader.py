@@ -14,6 +14,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_arrays, read_window
+from tomostain.io.ome_zarr.origin import offset_between, stated_origin_um
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
@@ -104,14 +105,30 @@ class StainedVolume(SliceIndexing):
         return self.placements[0]
 
     @property
-    def offset_um(self) -> tuple[float, float, float]:
+    def resampling_offset_um(self) -> tuple[float, float, float]:
         """Centre of the first voxel (z, y, x), µm from that of the stained µCT: not 0 if the µCT was resampled."""
-        stated = self.provenance.get("resampled")
-        values = stated.get("origin_um") if isinstance(stated, Mapping) else None
-        if not isinstance(values, Sequence) or len(values) != 3:
-            return (0.0, 0.0, 0.0)
-        z, y, x = (float(value) for value in values)
-        return (z, y, x) if np.isfinite((z, y, x)).all() else (0.0, 0.0, 0.0)
+        return stated_origin_um(self.provenance.get("resampled"))
+
+    @property
+    def offset_um(self) -> tuple[float, float, float]:
+        """Centre of the first voxel (z, y, x), µm from that of the whole µCT: not 0 of a region or after resampling."""
+        region = stated_origin_um(self.provenance.get("region"))
+        z, y, x = (a + b for a, b in zip(self.resampling_offset_um, region, strict=True))
+        return z, y, x
+
+    def offset_from(self, volume_origin_um: Sequence[float] | NDArray[np.float64] | None) -> tuple[float, float, float]:
+        """Return the centre of the first voxel (z, y, x), µm from that of the µCT that a section lies in.
+
+        Parameters
+        ----------
+        volume_origin_um : sequence of float, optional
+            Where that µCT begins (`tomostain.geometry.section.Section.volume_origin_um`), which is compared with the
+            placement of this volume. By default, and if this volume states no placement, it is the whole µCT that was
+            stained: `offset_um`.
+        """
+        if volume_origin_um is None or self.placement is None:
+            return self.offset_um
+        return offset_between(self.placement, volume_origin_um, self.voxel_um, self.offset_um)
 
     @property
     def array_shape(self) -> tuple[int, ...]:

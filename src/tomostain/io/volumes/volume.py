@@ -162,6 +162,20 @@ class Volume(SliceIndexing):
         """
         return {"missing_slices": [[start, stop - 1] for start, stop in self.missing]} if self.missing else {}
 
+    def region_record(self) -> dict[str, dict[str, list[Any]]]:
+        """Return what the metadata of a result state: where a region begins in the whole volume; {} of a whole volume.
+
+        Examples
+        --------
+        >>> volume = Volume.from_array(np.zeros((9, 4, 4), np.uint8), voxel_um=5)
+        >>> volume.region((2, 0, 1), (9, 4, 4)).region_record()
+        {'region': {'origin': [2, 0, 1], 'origin_um': [10.0, 0.0, 5.0]}}
+        """
+        if not any(self.origin):
+            return {}
+        origin_um = [index * size for index, size in zip(self.origin, self.voxel_um, strict=True)]
+        return {"region": {"origin": list(self.origin), "origin_um": origin_um}}
+
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read the slices `start` to `stop` (half-open), and no others.
 

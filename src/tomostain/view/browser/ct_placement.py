@@ -12,8 +12,8 @@ from tomostain.io.ome_zarr.reader import StainedVolume
 def ct_placement(volume: Volume, stained: StainedVolume) -> Placement:
     """Return where the first voxel of a µCT volume lies in the coordinates of a stained volume.
 
-    If both state a placement, it is that of the µCT. Otherwise the stained volume begins at its `offset_um` from the
-    first voxel of the µCT that was stained, as after ``resample``.
+    If both state a placement, it is that of the µCT. Otherwise the stained volume begins at its `resampling_offset_um`
+    from the first voxel of the µCT that was stained.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def ct_placement(volume: Volume, stained: StainedVolume) -> Placement:
         If the stained volume is not inside the µCT, or only a part of it and neither states where.
     """
     placement = stained.placement or Placement()
-    origin = placement.moved([-value for value in stained.offset_um])
+    origin = placement.moved([-value for value in stained.resampling_offset_um])
     stated, is_stated = volume.placement, volume.placement is not None and stained.placement is not None
     if stated is not None and is_stated:
         if not np.allclose(stated.direction, placement.direction, atol=1e-6):
