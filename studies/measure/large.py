@@ -25,16 +25,17 @@ def main() -> None:
     options = parser.parse_args()
     stained, ct, factor = open_stained(options.stained), open_volume(options.ct), options.factor
     side = min(options.side, factor * min(stained.shape))
-    writer = create_stained(
-        options.out / "stained", (side,) * 3, stained.voxel_um, z_chunk=factor * 4, provenance=stained.provenance
-    )
+    grey = np.asarray(ct).repeat(factor, 0)[:side].repeat(factor, 1)[:, :side].repeat(factor, 2)[:, :, :side]
+    write_stack(options.out / "ct", grey, voxel_um=ct.voxel_um)
+    source = {"name": "ct", "fingerprint": open_volume(options.out / "ct").fingerprint()}
+    provenance = stained.provenance | {"input": source}
+    shape = (side,) * 3
+    writer = create_stained(options.out / "stained", shape, stained.voxel_um, z_chunk=factor * 4, provenance=provenance)
     for start, stop in writer.pending():
         planes = stained.read(start // factor, -(-stop // factor))
         large = planes.repeat(factor, 0).repeat(factor, 1).repeat(factor, 2)[: stop - start, :side, :side]
         writer.write(start, np.ascontiguousarray(large))
     writer.finish()
-    grey = np.asarray(ct).repeat(factor, 0)[:side].repeat(factor, 1)[:, :side].repeat(factor, 2)[:, :, :side]
-    write_stack(options.out / "ct", grey, voxel_um=ct.voxel_um)
 
 
 if __name__ == "__main__":
