@@ -195,6 +195,14 @@ def test_pairs_without_a_subject_that_split_a_specimen_load_with_a_warning(tmp_p
         assert load_dataset(tmp_path / "set").subjects("abcd") == ("rat 1",)
 
 
+def test_several_split_specimens_are_one_warning(tmp_path):
+    make_dataset(tmp_path / "set")
+    edit_index(tmp_path / "set", pairs=[{"id": i, "specimen": f"rat {n % 2}"} for n, i in enumerate("abcd")])
+    with pytest.warns(UserWarning, match=r"specimen 'rat 0' \(and 1 more\) is split") as caught:
+        load_dataset(tmp_path / "set")
+    assert len(caught) == 1
+
+
 def test_a_subject_may_have_the_number_0(tmp_path):
     make_dataset(tmp_path / "set")
     edit_index(tmp_path / "set", pairs=[{"id": i, "subject": n, "specimen": "s"} for n, i in enumerate("abcd")])

@@ -99,5 +99,5 @@ def test_images_must_match_and_leave_something():
         best_shift(texture(0), texture(0)[1:])
     with pytest.raises(InputError, match="nothing is left"):
         best_shift(texture(0, 6), texture(0, 6))
-    with pytest.raises(InputError, match=r"mask of shape \(9, 9\) for an image of 64 × 64 px"):
+    with pytest.raises(InputError, match=r"`mask` has the shape \(9, 9\), but the images have 64 × 64 px; give one"):
         best_shift(texture(0), texture(0), mask=np.ones((9, 9), bool))

@@ -121,3 +121,11 @@ def test_a_pixel_that_is_much_larger_than_the_volume_has_the_value_of_its_centre
     cut = plane_cut((2.0, 0, 0), (1, 0, 0), (3.0, 19.0, 19.0), 1e6)
     sampled = sample_section(block_of(volume), volume.shape, (1, 1, 1), cut, blending="colour")
     np.testing.assert_allclose(sampled, volume[2, :1, :1, None])
+
+
+def test_a_section_across_a_volume_thinner_than_a_pixel_has_its_values() -> None:
+    # A pixel of 20 µm has four samples of 5 µm around the only slice, none of which is in it.
+    volume = np.full((1, 30, 30, 1), 100, np.uint8)
+    cut = section_cut(Section(np.array([0.0, 50.0, 0.0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0])), (1, 7), 20.0)
+    sampled = sample_section(block_of(volume), volume.shape[:3], (5.0, 5.0, 5.0), cut, blending="colour")
+    np.testing.assert_allclose(sampled, 100)

@@ -42,12 +42,12 @@ def test_a_written_slide_states_the_pixel_size_of_every_level(marked: tuple[Path
             assert [1 / value for value in resolution] == pytest.approx([PIXEL_UM * 2**number] * 2, rel=1e-6)
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4, 16, 2.5])
+@pytest.mark.parametrize("factor", [2, 3, 4, 16, 64, 128, 256, 2.5])
 @pytest.mark.parametrize("rounded", [np.floor, np.ceil, np.round])
-def test_levels_with_rounded_sides(factor: float, rounded: np.ufunc) -> None:
-    finest = (2049, 10007)
+@pytest.mark.parametrize("finest", [(2049, 10007), (4097, 4097), (65537, 90113)])
+def test_levels_with_rounded_sides(factor: float, rounded: np.ufunc, finest: tuple[int, int]) -> None:
     rows, columns = (int(rounded(side / factor)) for side in finest)
     _, (shape, pixel_um) = slide_levels([finest, (rows, columns)], 0.25)
     assert shape == (rows, columns)
-    # A factor that is not a whole number is known as well as the longer side is: within one pixel of 10007 / factor.
-    assert pixel_um == pytest.approx(0.25 * factor, rel=1e-12 if factor == int(factor) else factor / 10007)
+    # A factor that is not a whole number is known as well as the longer side is: within one pixel of it.
+    assert pixel_um == pytest.approx(0.25 * factor, rel=1e-12 if factor == int(factor) else factor / max(finest))

@@ -100,10 +100,10 @@ NAMES = ["P0_s00", "P0_s01", "P1_s00", "P1_s01"]
 
 def test_names_like_several_sections_of_a_subject_give_a_warning(tmp_path):
     x, y = write_folders(tmp_path, names=NAMES)
-    with pytest.warns(UserWarning, match=r"4 images look like sections of 2 subjects \(P0, P1\)") as caught:
+    with pytest.warns(UserWarning, match=r"4 images may be sections of 2 subjects by their names \(P0, P1\)") as caught:
         prepare_aligned(x, y, config=PLAIN)
     advised = re.findall(r"'(\(.+?)'", str(caught[0].message))
-    assert advised == [r"(.*\d)\D+\d+$", "(.+)"]
+    assert advised == [r"(.*\d)[\s_-]+\D*\d+$", "(.+)"]
     together, alone = (
         prepare_aligned(x, y, config=PLAIN.model_copy(update={"subject_regex": regex})) for regex in advised
     )
@@ -112,7 +112,15 @@ def test_names_like_several_sections_of_a_subject_give_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [["a001", "a002", "b001", "b002"], ["P0_s00", "P0_s01"], ["P0_s00", "P1_s00"], ["p0", "p1", "p2"]]
+    "names",
+    [
+        ["a001", "a002", "b001", "b002"],
+        ["P0_s00", "P0_s01"],
+        ["P0_s00", "P1_s00"],
+        ["p0", "p1", "p2"],
+        ["8w_1", "8w_2", "12w_1", "12w_2"],  # animals of 8 and of 12 weeks
+        ["rat1_s01", "rat1_s02", "rat2_s01", "control_s01"],  # the advice would not fit the last one
+    ],
 )
 def test_other_names_give_none(tmp_path, names):
     x, y = write_folders(tmp_path, names=names)

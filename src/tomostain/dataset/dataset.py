@@ -215,18 +215,21 @@ def check_split(dataset: Dataset, name: str) -> None:
         return
     group_of_pair = {pair_id: number for number, group in enumerate(groups) for pair_id in group}
     group_of: dict[tuple[str, str], int] = {}
-    split = set()
+    split: dict[str, list[str]] = {"subject": [], "specimen": []}
     for pair_id in dataset.ids:
         kind = "specimen" if dataset.records[pair_id].get("subject") in (None, "") else "subject"
-        number = group_of_pair.get(pair_id, -1)
-        if group_of.setdefault((kind, dataset.subject(pair_id)), number) != number:
-            split.add((kind, dataset.subject(pair_id)))
-    for kind, value in sorted(split, reverse=True):  # subjects first
-        text = f"{name}: {kind} '{value}' is split between folds and test set"
-        if kind == "subject":
-            raise InputError(f"{text}; keep all its pairs together")
+        number, value = group_of_pair.get(pair_id, -1), dataset.subject(pair_id)
+        if group_of.setdefault((kind, value), number) != number and value not in split[kind]:
+            split[kind].append(value)
+    if split["subject"]:
+        raise InputError(
+            f"{name}: subject '{split['subject'][0]}' is split between folds and test set; keep all its pairs together"
+        )
+    if specimens := split["specimen"]:
+        more = f" (and {len(specimens) - 1} more)" if len(specimens) > 1 else ""
         warnings.warn(
-            f"{text}, so scores are too good; keep all its pairs together, or state another `subject` for each",
+            f"{name}: specimen '{specimens[0]}'{more} is split between folds and test set, so scores are too good; "
+            "keep all its pairs together, or state another `subject` for each",
             UserWarning,
             stacklevel=3,
         )

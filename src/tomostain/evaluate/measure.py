@@ -226,9 +226,11 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
     ]
     notes += [sentence for name, t in translators.items() for sentence in pairs_rejected(name, t)]
-    if config.split in ("test", "validation"):
-        ids = candidates.ids
-        trained = [sentence for name, t in translators.items() for sentence in pairs_trained(name, t, data, ids)]
+    if config.split in ("test", "validation") and any(
+        t.spec.training and t.spec.training.images for t in translators.values()
+    ):
+        digests = {pair_id: data.load(pair_id).image_digest() for pair_id in candidates.ids}
+        trained = [sentence for name, t in translators.items() for sentence in pairs_trained(name, t, digests)]
         for sentence in trained:  # also for callers that get no table
             warnings.warn(sentence, UserWarning, stacklevel=5)
         notes += trained

@@ -1,6 +1,6 @@
 """The images and sets that the metrics of an evaluation get."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from tomostain.phantom.tissue import Label
 from tomostain.stain import Translator
 
 LABELS = "labels.tif"
+# Pairs that a sentence names at most.
+_NAMED = 10
 
 
 def sample_of(data: Dataset, pair: Pair) -> ImageSample:
@@ -91,15 +93,17 @@ def pairs_rejected(name: str, translator: Translator) -> list[str]:
     ]
 
 
-def pairs_trained(name: str, translator: Translator, data: Dataset, ids: Sequence[str]) -> list[str]:
-    """Return a sentence about those of the tested pairs whose images trained the model, if there are any."""
+def pairs_trained(name: str, translator: Translator, digests: Mapping[str, str]) -> list[str]:
+    """Return a sentence about the tested pairs whose images trained the model, if there are any.
+
+    `digests` holds `Pair.image_digest` of each tested pair by its id.
+    """
     training = translator.spec.training
-    if training is None or not training.images:
-        return []
-    trained = [pair_id for pair_id in ids if data.load(pair_id).image_digest() in training.images]
+    trained = [] if training is None else [i for i, digest in digests.items() if digest in training.images]
     if not trained:
         return []
+    names = ", ".join(trained[:_NAMED]) + (", …" if len(trained) > _NAMED else "")
     return [
-        f"{name}: {len(trained)} of the {len(ids)} tested pairs trained this model, so its scores are too good: "
-        f"{', '.join(trained)}. Train it with this dataset, or test on other pairs."
+        f"{name}: {len(trained)} of the {len(digests)} tested pairs trained this model, so its scores are too good: "
+        f"{names}. Train it with this dataset, or test on other pairs."
     ]

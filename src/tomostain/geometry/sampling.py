@@ -84,8 +84,15 @@ def sample_section(
         index = (places + layers[:, None, None, None] * normals) / np.asarray(voxel_um)
         values = area.means(_sample(block, shape, index, blending))
         if area.is_averaged:
-            middle = cut.places_um[tile] + layers[:, None, None, None] * cut.normals[tile]
-            values[~_inside(middle / np.asarray(voxel_um), shape).any(axis=0)] = np.nan
+            middle = (cut.places_um[tile] + layers[:, None, None, None] * cut.normals[tile]) / np.asarray(voxel_um)
+            inside = _inside(middle, shape).any(axis=0)
+            values[~inside] = np.nan
+            lost = np.asarray(
+                inside & np.isnan(values).all(axis=-1)
+            )  # all samples miss a volume that is thinner than the pixel
+            if lost.any():
+                centres = _sample(block, shape, middle, blending)
+                values = np.where(lost[..., None], centres, values)
         sampled.append(values)
     # A tile outside the volume has one channel of NaN.
     result = np.full((rows, columns, max(values.shape[-1] for values in sampled)), np.nan, np.float32)

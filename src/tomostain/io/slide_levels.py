@@ -1,5 +1,6 @@
 """The pixel size of each level of a slide's pyramid, from the rows and columns of the levels."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -32,7 +33,8 @@ def level_factor(finest: tuple[int, int], shape: tuple[int, int]) -> float:
     """Return how many pixels of the finest level a pixel of another level is wide.
 
     Rows and columns of a level are rounded, so their ratio to those of the finest level is not the factor. If one whole
-    number explains both, it is the factor. Otherwise, the ratio of the longer sides is: its rounding error is smaller.
+    number explains both, it is the factor; a power of two is preferred, because most pyramids are halved. Otherwise,
+    the ratio of the longer sides is: its rounding error is smaller.
 
     Examples
     --------
@@ -42,5 +44,8 @@ def level_factor(finest: tuple[int, int], shape: tuple[int, int]) -> float:
     longer = 0 if finest[0] >= finest[1] else 1
     ratio = finest[longer] / shape[longer]
     whole = max(1, round(ratio))
-    explained = all(abs(before / whole - after) < 1 for before, after in zip(finest, shape, strict=True))
-    return float(whole) if explained else ratio
+    sides = list(zip(finest, shape, strict=True))
+    for factor in (2 ** max(0, round(math.log2(ratio))), whole):
+        if all(abs(before / factor - after) < 1 for before, after in sides):
+            return float(factor)
+    return ratio

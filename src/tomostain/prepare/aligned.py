@@ -34,7 +34,7 @@ from tomostain.prepare.aligned_files import (
 )
 from tomostain.progress import Progress, silent, track
 
-SECTION_OF_SUBJECT = r"(.*\d)\D+\d+$"
+SECTION_OF_SUBJECT = r"(.*\d)[\s_-]+\D*\d+$"
 """A file name like rat1_s03: the number of a section after a subject that has a number itself."""
 
 
@@ -298,13 +298,13 @@ def _mask(
 
 def _warn_of_sections(stems: Sequence[str]) -> None:
     """Warn if the names look like several sections of each subject, which count as subjects of their own."""
-    matches = [re.match(SECTION_OF_SUBJECT, stem) for stem in stems]
-    counts = Counter(match.group(1) for match in matches if match is not None)
-    if len(counts) < 2 or max(counts.values()) < 2:
+    matches = [match for stem in stems if (match := re.match(SECTION_OF_SUBJECT, stem)) is not None]
+    counts = Counter(match.group(1) for match in matches)
+    if len(matches) < len(stems) or len(counts) < 2 or max(counts.values()) < 2:
         return
     names = ", ".join(list(counts)[:3]) + (", …" if len(counts) > 3 else "")
     warnings.warn(
-        f"the names of the {len(stems)} images look like sections of {len(counts)} subjects ({names}), but each counts "
+        f"the {len(stems)} images may be sections of {len(counts)} subjects by their names ({names}), but each counts "
         "as a subject, so that a specimen may be in training and test set; give "
         f"`subject_regex='{SECTION_OF_SUBJECT}'` for the subjects in these names, or '(.+)' if each image has its own",
         UserWarning,

@@ -49,7 +49,11 @@ def best_shift(fake: RGB, real: RGB, reach_px: int = REACH_PX, *, mask: Mask | N
     if fake.shape != real.shape:
         raise InputError(f"images of shapes {fake.shape} and {real.shape}; metrics need two of one shape")
     if mask is not None and mask.shape != real.shape[:2]:
-        raise InputError(f"a mask of shape {mask.shape} for an image of {real.shape[0]} × {real.shape[1]} px")
+        raise InputError(
+            f"`mask` has the shape {mask.shape}, but the images have {real.shape[0]} × {real.shape[1]} px; give one of "
+            "the same size",
+            parameter="mask",
+        )
     if min(real.shape[:2]) <= 2 * reach_px:
         raise InputError(f"shift of {reach_px} px in an image of {real.shape[0]} × {real.shape[1]} px; nothing is left")
     reach = range(-reach_px, reach_px + 1)
