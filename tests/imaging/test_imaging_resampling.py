@@ -83,6 +83,22 @@ def test_cubic_interpolation_stays_within_the_significant_bits(tmp_path):
     assert resampled[:].max() == 4095
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_values_above_the_stated_bits_are_kept(tmp_path, interpolation):
+    # 12 bits that are shifted to the upper bits of uint16, as some cameras store them.
+    values = (noise((6, 8, 10), np.uint16) // 16 + 100) * 16
+    sizes = {"PhysicalSizeX": 5.0, "PhysicalSizeY": 5.0, "PhysicalSizeZ": 5.0}
+    path = tmp_path / "scan.ome.tif"
+    tifffile.imwrite(path, values, metadata={"axes": "ZYX", "SignificantBits": 12, **sizes})
+    assert open_volume(path).bits == 12
+    same = resample_volume(path, 5.0, interpolation=interpolation)
+    np.testing.assert_array_equal(same[:], values)
+    finer = resample_volume(path, 2.5, interpolation=interpolation)
+    assert finer[:].max() <= values.max()
+    np.testing.assert_array_equal(finer[3:5], finer[:][3:5])
+    np.testing.assert_allclose(finer[:].mean(), values.mean(), rtol=0.02)
+
+
 def test_slices_of_a_volume_without_a_position_are_written_without_a_warning(tmp_path):
     out = resample_file(Volume.from_array(noise((8, 12, 12)), voxel_um=5.0), tmp_path / "slices", ResampleOptions(10.0))
     assert open_volume(out).shape == (4, 6, 6)

@@ -193,11 +193,19 @@ class ResampledSlices:
             image = window.weighted_sum(along_z.indices[entries], along_z.data[entries])
             image = (along_x @ np.ascontiguousarray((along_y @ image).T)).T
             if self.dtype.kind == "u":
-                bits = self.volume.bits
-                top = np.iinfo(self.dtype).max if bits is None else 2**bits - 1
-                image = np.clip(np.rint(image), 0, top)
+                image = np.clip(np.rint(image), 0, self._largest(window, along_z.indices[entries]))
             result[z - start] = image
         return result
+
+    def _largest(self, window: "_Window", indices: NDArray[np.integer[Any]]) -> int:
+        """Return the largest value of a slice that is interpolated between some slices.
+
+        That of the significant bits. Files can state too few, as for values that are shifted to the upper bits; then
+        the largest value of the slices.
+        """
+        if self.volume.bits is None:
+            return int(np.iinfo(self.dtype).max)
+        return max(2**self.volume.bits - 1, *(window.maximum(index) for index in indices.tolist()))
 
 
 class _Window:
@@ -206,6 +214,7 @@ class _Window:
     def __init__(self, volume: Volume, end: int) -> None:
         self.volume, self.end = volume, end
         self.slices: dict[int, NDArray[Any]] = {}
+        self.maxima: dict[int, int] = {}
 
     def weighted_sum(self, indices: NDArray[np.integer[Any]], weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the sum of some slices, float32."""
@@ -218,6 +227,12 @@ class _Window:
                 self.slices |= dict(enumerate(self.volume.read(index, stop), start=index))
             total += weight * self.slices[index]
         return total
+
+    def maximum(self, index: int) -> int:
+        """Return the largest value of a slice of integers that is in memory."""
+        if index not in self.maxima:
+            self.maxima[index] = int(self.slices[index].max())
+        return self.maxima[index]
 
 
 def resample_volume(
@@ -240,9 +255,9 @@ def resample_volume(
     Returns
     -------
     Volume
-        Of the same type and significant bits. The lower edges of both volumes coincide, so the centre of the first
-        voxel moves by half the difference of the voxel sizes (`Resampling.origin_um`), also in its `placement`; a
-        volume without one begins at 0. Integers are rounded.
+        Of the same type and significant bits; values above these bits are kept. The lower edges of both volumes
+        coincide, so the centre of the first voxel moves by half the difference of the voxel sizes
+        (`Resampling.origin_um`), also in its `placement`; a volume without one begins at 0. Integers are rounded.
 
     Raises
     ------
