@@ -254,6 +254,16 @@ def test_weeks_are_compared_as_numbers(tmp_path):
         measure_study(direct(tmp_path, rows, "specimen,subject,implant,weeks,BIC"), tmp_path / "again")
 
 
+def test_names_that_only_python_reads_as_numbers_are_names(tmp_path):
+    names = ["1_1", "11", "2E1", "20", "A²", "A2"]
+    rows = [f"s{i},{name},{'Mg' if i % 2 else 'Ti'},{i}" for i, name in enumerate(names)]
+    result = measure_study(direct(tmp_path, rows, "specimen,subject,implant,BIC"), tmp_path / "out")
+    assert [each.subject for each in result.specimens] == names
+    rows = [f"s{i},rat{i},{weeks},{i}" for i, weeks in enumerate(["1_2", "12"])]
+    result = measure_study(direct(tmp_path, rows, "specimen,subject,weeks,BIC"), tmp_path / "weeks")
+    assert len({each.group for each in result.specimens}) == 2
+
+
 def test_excel_tables_with_a_decimal_comma(tmp_path):
     table = direct(tmp_path, [line.replace(",", ";").replace(".", ",") for line in lines()], HEADER.replace(",", ";"))
     expected = measure_study(direct(tmp_path, lines()), tmp_path / "a").comparisons[0].result.p

@@ -1,6 +1,7 @@
 """One spelling for one group, week or animal in the table of a study."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,6 +10,8 @@ from tomostain.errors import InputError
 from tomostain.measure.study_source import StudySource
 
 WEEKS = "weeks"
+# No underscore and no exponent, which Python reads as well: 1_1 and 2E1 are names.
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 def with_weeks_as_numbers(source: StudySource) -> StudySource:
@@ -54,19 +57,22 @@ def check_spellings(source: StudySource, columns: Iterable[str]) -> None:
 def _key(name: str) -> str | float:
     """Return what is equal for two spellings of one name.
 
+    Accents that are stored as one or as two characters are equal. A² and A2 are two names.
+
     Examples
     --------
     >>> _key("Ti ") == _key("ti"), _key("8.0") == _key("08"), _key("Mg-5Gd") == _key("Mg-10Gd")
     (True, True, False)
+    >>> _key("1_1") == _key("11"), _key("2E1") == _key("20"), _key("A²") == _key("A2")
+    (False, False, False)
     """
     number = _number(name)
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split()) if number is None else number
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split()) if number is None else number
 
 
 def _number(text: str) -> float | None:
-    """Return a finite number, or None if the text is none."""
-    try:
-        number = float(text)
-    except ValueError:
+    """Return a decimal number, or None if the text is none."""
+    if not _DECIMAL.fullmatch(text.strip()):
         return None
+    number = float(text)
     return number if math.isfinite(number) else None
