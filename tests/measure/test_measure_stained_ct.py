@@ -10,6 +10,7 @@ from tomostain.errors import InputError, OtherInputWarning
 from tomostain.io import StainedVolume, Volume, create_stained, open_stained, open_volume
 from tomostain.measure.labelling import MeasureSources, open_inputs
 from tomostain.measure.refused import open_uncertainty
+from tomostain.measure.stained_ct import reference_of
 
 BACKGROUND, BONE = 8000.0, 30000.0
 
@@ -68,7 +69,7 @@ def test_another_specimen_gives_a_warning_and_a_note(stained, tmp_path):
     with pytest.warns(OtherInputWarning, match=r"other.tif: is not the volume 'right.tif' .*give the µCT that was"):
         inputs = open_inputs(MeasureSources(stained, ct=tmp_path / "other.tif"))
     (note,) = inputs.ct_notes
-    assert note.endswith("shape, type, voxel size or grey values differ; give the µCT that was stained")
+    assert note.endswith("shape, voxel size or grey values differ; give the µCT that was stained")
 
 
 def test_the_grey_values_of_another_scale_are_those_of_the_ct(stained, tmp_path):
@@ -79,8 +80,36 @@ def test_the_grey_values_of_another_scale_are_those_of_the_ct(stained, tmp_path)
     assert inputs.reference.bone == pytest.approx(BONE / 65535, rel=0.05)
     with pytest.warns(OtherInputWarning):
         eight_bits = open_inputs(MeasureSources(stained, ct=(bone_and_marrow(0) // 256).astype(np.uint8)))
+    assert eight_bits.reference.background == pytest.approx(BACKGROUND / 256, rel=0.05)
+    assert eight_bits.reference.bone == pytest.approx(BONE / 256, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int32, np.float64])
+def test_a_copy_of_another_type_is_the_ct_that_was_stained(stained, tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "copy.tif", bone_and_marrow(0).astype(dtype), photometric="minisblack")
+    for ct in (tmp_path / "copy.tif", bone_and_marrow(0).astype(dtype)):
+        inputs = opened(stained, ct)
+        assert inputs.ct_notes == ()
+        assert (inputs.reference.background, inputs.reference.bone) == (BACKGROUND, BONE)
+    changed = bone_and_marrow(0).astype(dtype)
+    changed[0, 0, 0] += 1
+    with pytest.warns(OtherInputWarning):
+        assert not open_inputs(MeasureSources(stained, ct=changed)).has_stored_levels
+
+
+def test_another_ct_whose_grey_values_cannot_be_estimated_is_refused_with_a_way_out(stained):
+    with pytest.warns(OtherInputWarning):
+        inputs = open_inputs(MeasureSources(stained, ct=np.full((8, 64, 64), 500, np.uint16)))
+    with pytest.raises(InputError, match=r"is not the µCT that was stained, and .* cannot be estimated; give the µCT"):
+        assert inputs.reference
+
+
+def test_a_type_that_cannot_hold_the_stored_grey_values_is_refused():
+    eight_bits = Volume.from_array((bone_and_marrow(0) // 256).astype(np.uint8), 20.0)
+    levels = {"levels": {"background": BACKGROUND, "bone": BONE}}
     with pytest.raises(InputError, match=r"holds uint8, .* bone has the grey value 30000; give the µCT that was"):
-        assert eight_bits.reference
+        reference_of(eight_bits, levels)
+    assert reference_of(eight_bits, levels, has_stored_levels=False).bone == pytest.approx(BONE / 256, rel=0.05)
 
 
 def test_a_file_that_states_another_voxel_size_is_refused(stained, tmp_path):

@@ -1,15 +1,24 @@
 """Whether a µCT volume is the one that was stained."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from tomostain.errors import OtherInputWarning
+from tomostain.integers import to_integers
 from tomostain.io.ome_zarr.reader import StainedVolume
+from tomostain.io.volumes.fingerprint import fingerprint_of, fingerprint_slices
 from tomostain.io.volumes.volume import Volume
+
+# The types of grey values: see `tomostain.io.images.grey_dtype`.
+_GREY_TYPES = (np.uint8, np.uint16, np.float32)
 
 
 def is_stained_input(ct: Volume, stained: StainedVolume) -> bool | None:
     """Return whether a µCT volume is the input of a stained volume, by the stored fingerprint.
+
+    A copy with the same grey values in another type is the input, too.
 
     Parameters
     ----------
@@ -28,7 +37,24 @@ def is_stained_input(ct: Volume, stained: StainedVolume) -> bool | None:
         return None
     if stained.provenance.get("resampled") is not None:
         return None
-    return bool(ct.fingerprint() == source["fingerprint"])
+    expected = source["fingerprint"]
+    return bool(ct.fingerprint() == expected) or expected in _fingerprints_as_other_types(ct)
+
+
+def _fingerprints_as_other_types(ct: Volume) -> Iterator[str]:
+    """Yield the fingerprints of the same grey values in the other types that hold them."""
+    slices = [ct.read(index, index + 1) for index in fingerprint_slices(ct.shape[0])]
+    if not all(np.isfinite(each).all() for each in slices):
+        return
+    for dtype in map(np.dtype, _GREY_TYPES):
+        if dtype == ct.dtype:
+            continue
+        if ct.dtype.kind == "f":
+            copies = [to_integers(each, dtype, "grey values", clip=True) for each in slices]
+        else:
+            copies = [each.astype(dtype) for each in slices]
+        if all(np.array_equal(copy, each) for copy, each in zip(copies, slices, strict=True)):
+            yield fingerprint_of(ct.shape, dtype.name, ct.voxel_um, copies)
 
 
 def describe_other_input(ct: Volume, stained: StainedVolume) -> str:
@@ -36,8 +62,8 @@ def describe_other_input(ct: Volume, stained: StainedVolume) -> str:
     source = stained.provenance.get("input")
     name = source.get("name") if isinstance(source, Mapping) else None
     return (
-        f"{ct.path}: is not the volume '{name}' that was stained as {stained.path}: shape, type, voxel size or grey "
-        "values differ"
+        f"{ct.path}: is not the volume '{name}' that was stained as {stained.path}: shape, voxel size or grey values "
+        "differ"
     )
 
 
@@ -53,7 +79,7 @@ def warn_of_other_input(ct: Volume, stained: StainedVolume) -> None:
     Warns
     -----
     OtherInputWarning
-        If shape, type, voxel size, or the first, middle or last slice differ.
+        If shape, voxel size, or the grey values of the first, middle or last slice differ.
     """
     if is_stained_input(ct, stained) is False:
         message = f"{describe_other_input(ct, stained)}. Compare only what belongs together"

@@ -98,6 +98,8 @@ def reference_of(ct: Volume, provenance: Mapping[str, Any], *, has_stored_levels
     InputError
         If the type of the µCT cannot hold the grey values of the staining, or they cannot be estimated.
     """
+    if not has_stored_levels:
+        return _estimated_reference(ct)
     stated = provenance.get("levels", {})
     if isinstance(stated, dict) and {"background", "bone"} <= stated.keys():
         reference = IntensityReference(float(stated["background"]), float(stated["bone"]))
@@ -107,9 +109,20 @@ def reference_of(ct: Volume, provenance: Mapping[str, Any], *, has_stored_levels
                 f"value {reference.bone:.0f}; give the µCT that was stained",
                 parameter="ct",
             )
-        if has_stored_levels:
-            return reference
+        return reference
     return volume_reference(ct, source=str(ct.path))
+
+
+def _estimated_reference(ct: Volume) -> IntensityReference:
+    """Estimate the grey values of a µCT that is not the one that was stained."""
+    try:
+        return volume_reference(ct, source=str(ct.path))
+    except InputError as error:
+        raise InputError(
+            f"{ct.path}: is not the µCT that was stained, and its grey values of background and bone cannot be "
+            "estimated; give the µCT that was stained",
+            parameter="ct",
+        ) from error
 
 
 def _stated_um(ct: VolumeSource) -> VoxelSize | None:

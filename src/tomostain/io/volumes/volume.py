@@ -1,6 +1,5 @@
 """µCT volumes of any common format. Shape and voxel size are read first, slices when they are needed."""
 
-import hashlib
 import logging
 import math
 import warnings
@@ -21,6 +20,7 @@ from tomostain.io.metadata.placement import Placement, fit_placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um, format_sides, nearly_equal
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.fingerprint import fingerprint_of, fingerprint_slices
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.missing import Ranges, clipped, format_slices
 from tomostain.io.volumes.voxel_size import find_voxel
@@ -284,10 +284,8 @@ class Volume(SliceIndexing):
         str
             64 hexadecimal digits; the same content gives the same digits whatever the file format.
         """
-        digest = hashlib.sha256(repr((self.shape, self.dtype.name, self.voxel_um)).encode())
-        for index in sorted({0, self.shape[0] // 2, self.shape[0] - 1}):
-            digest.update(np.ascontiguousarray(self.read(index, index + 1)).tobytes())
-        return digest.hexdigest()
+        slices = (self.read(index, index + 1) for index in fingerprint_slices(self.shape[0]))
+        return fingerprint_of(self.shape, self.dtype.name, self.voxel_um, slices)
 
 
 VolumeSource: TypeAlias = StrPath | Volume | ArraySource
