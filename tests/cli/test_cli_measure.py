@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 
 from tomostain.cli.main import run
 from tomostain.io import create_stained, open_volume
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_files import write_labels
 from tomostain.measure.label_source import LabelArray
+from tomostain.measure.labelling import MeasureSources, open_inputs
 from tomostain.measure.measures import Definition, Measure
 from tomostain.measure.result_files import read_rows
 from tomostain.measure.results import MeasureResult, SectionImage, SectionResult
@@ -198,6 +200,16 @@ def test_labels_have_the_voxel_size_of_the_stained_volume(tmp_path):
     words = ["--labels", str(tmp_path / "mine.tif"), "--no-maps"]
     assert run(["-q", "measure", str(writer.path), str(tmp_path / "out"), *words]) == 0
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_the_given_voxel_size_is_used_instead_of_that_in_the_file_as_help_states(tmp_path, capsys):
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 10.0, "PhysicalSizeY": 10.0, "PhysicalSizeZ": 10.0}
+    tifffile.imwrite(tmp_path / "l.ome.tif", np.ones((4, 8, 8), np.uint8), metadata=metadata)
+    assert open_inputs(MeasureSources(labels=tmp_path / "l.ome.tif")).grid.voxel_um == (10.0, 10.0, 10.0)
+    assert open_inputs(MeasureSources(labels=tmp_path / "l.ome.tif", voxel_um=20)).grid.voxel_um == (20.0, 20.0, 20.0)
+    assert run(["measure", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Voxel size of --ct or --labels, µm, instead of that in the file" in words
 
 
 def test_help_teaches(capsys):

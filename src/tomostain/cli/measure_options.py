@@ -33,7 +33,7 @@ class InputOptions:
         None, help="Networks of the classifier that are compared, for the spread of models (default: 0, none)."
     )
     voxel_um: str | None = typer.Option(
-        None, help="Voxel size of --ct or --labels, µm, if the file does not state it: 20 or z,y,x."
+        None, help="Voxel size of --ct or --labels, µm, instead of that in the file: 20 or z,y,x."
     )
     maps: bool = typer.Option(True, "--maps/--no-maps", help="Write maps of thickness and distance.")
     memory_gb: float | None = typer.Option(None, help="Maximum memory for the arrays of one step, GB (default: 1).")

@@ -57,7 +57,7 @@ class MeasureSources:
         Uncertainty map of the staining. The measures are repeated without the voxels above `config.max_uncertainty`. If
         that is set and there is no map, the uncertainty of the classifier is used.
     voxel_um : float or sequence of float, optional
-        Voxel size, or (z, y, x), µm, of arrays, and of `ct` or `labels` whose files do not state it.
+        Voxel size, or (z, y, x), µm, of arrays, and of `ct` or `labels` instead of that in their files.
     """
 
     stained: StainedSource | None = None
