@@ -2,14 +2,17 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.toys import LEVELS, grey_values, toy_model
-from tomostain.errors import PlacementWarning
+from tomostain.errors import InputError, InterruptedRunError, PlacementWarning
 from tomostain.io import Volume, open_stained
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.ome_zarr.create import chunks_left
+from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.stain import StainConfig, stain_volume
 
 CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=4)
@@ -49,3 +52,32 @@ def test_a_region_has_its_placement_in_the_volume(model: Path, tmp_path: Path) -
         out = stain_volume(model, whole, tmp_path / "b.ome.zarr", config=CONFIG, intensity=LEVELS)
     assert open_stained(out).placement is None
     assert "region" not in open_stained(out).provenance
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_the_staining_of_a_region_by_an_older_version_is_continued(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool
+) -> None:
+    region = Volume.from_array(grey_values((10, 40, 40)), 5).region((2, 4, 0), (10, 40, 40))
+
+    def stain(name: str, **options: object) -> StainedVolume:
+        arguments: dict[str, Any] = {"config": CONFIG, "intensity": LEVELS} | options
+        return open_stained(stain_volume(model, region, tmp_path / name, **arguments))
+
+    complete = stain("complete.ome.zarr")
+    with monkeypatch.context() as older:
+        older.setattr(Volume, "region_record", lambda _: {})  # an older version did not record it
+        if is_finished:
+            stain("a.ome.zarr")
+        else:
+            reports: list[object] = []
+            with pytest.raises(InterruptedRunError):
+                stain("a.ome.zarr", progress=lambda *now: reports.append(now), should_stop=lambda: len(reports) > 4)
+            assert 0 < chunks_left(tmp_path / "a.ome.zarr") < 2
+    continued = stain("a.ome.zarr", resume=True)
+    assert "region" not in continued.provenance
+    np.testing.assert_array_equal(continued[:], complete[:])
+    # Another region is still another volume.
+    region = Volume.from_array(grey_values((10, 40, 40)), 5).region((2, 0, 0), (10, 36, 40))
+    with pytest.raises(InputError, match="cannot be continued"):
+        stain("a.ome.zarr", resume=True)

@@ -193,8 +193,7 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
     _remove_unbegun(path)
     if path.is_dir() and any(path.iterdir()):
         stored = stored_plan(path)
-        if stored is not None and "placement" not in stored:  # older versions did not store it
-            plan = {key: value for key, value in plan.items() if key != "placement"}
+        plan = _as_older_version(plan, stored or {})
         differs = difference(stored, plan) if stored is not None else "it is not a stained volume"
         if resume and differs is None and not (overwrite and not unfinished(path)):
             return OmeZarrWriter(path, plan)
@@ -215,6 +214,16 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
         refuse_existing(path, False, "stained volume")
     begin(path, plan)
     return OmeZarrWriter(path, plan)
+
+
+def _as_older_version(plan: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan without the placement and the region, where an older version did not store them."""
+    if "placement" not in stored:
+        plan = {key: value for key, value in plan.items() if key != "placement"}
+    provenance = stored.get("provenance")
+    if isinstance(provenance, Mapping) and "region" not in provenance:
+        plan = plan | {"provenance": {key: value for key, value in plan["provenance"].items() if key != "region"}}
+    return plan
 
 
 def _remove_unbegun(path: Path) -> None:
