@@ -40,6 +40,18 @@ def section_at(z_um: float, registered_to: Volume | None) -> Section:
     return Section.from_dict(replace(section, volume_origin_um=np.array(begins)).to_dict())
 
 
+def section_of_pair(z_um: float, registered_to: Volume) -> Section:
+    """Return the section as a pair states it, with the region of the volume."""
+    region_um = np.multiply(registered_to.origin, registered_to.voxel_um)
+    return Section.from_dict(replace(section_at(z_um, registered_to), region_um=region_um).to_dict())
+
+
+def resampled_stain(path: Path, ct: Volume, target_um: float) -> StainedVolume:
+    """Stain with resampling: the provenance records it."""
+    resampled, first_um = resample_volume(ct, target_um), (target_um - ct.voxel_um[0]) / 2
+    return stained(path, resampled, first_um, {"input": {"name": "x"}, "resampled": {"origin_um": [first_um] * 3}})
+
+
 def shown_um(volume: StainedVolume, section: Section) -> float:
     rgb, inside = cut_volume(volume, section, (10, 10), 10.0)
     assert inside[4:6, 4:6].all()
@@ -78,3 +90,42 @@ def test_volumes_and_pairs_without_a_record_are_cut_as_before(tmp_path: Path, pl
     volume = stained(tmp_path / "a.ome.zarr", whole(placement), 0.0, {})
     for registered_to in (None, whole(placement), whole(None)):  # the last: a copy that states no position
         assert shown_um(volume, section_at(Z_UM, registered_to)) == pytest.approx(Z_UM, abs=2)
+
+
+@pytest.mark.parametrize("stated_um", [5000.0, 60.0])
+def test_a_resampled_stain_of_a_copy_without_a_position_is_cut_where_the_slide_lies(
+    tmp_path: Path, stated_um: float
+) -> None:
+    volume = resampled_stain(tmp_path / "a.ome.zarr", whole(None), 20.0)
+    registered_to = whole(Placement((stated_um, 0.0, 0.0)))
+    assert shown_um(volume, section_of_pair(Z_UM, registered_to)) == pytest.approx(Z_UM, abs=2)
+    # The slide was registered to a resampled file or to a region of the copy.
+    assert shown_um(volume, section_of_pair(Z_UM - 5, resample_volume(whole(None), 20.0))) == pytest.approx(Z_UM, abs=2)
+    region = whole(None).region((10, 0, 0), (40, 30, 30))
+    assert shown_um(volume, section_of_pair(50.0, region)) == pytest.approx(Z_UM, abs=2)
+
+
+@pytest.mark.parametrize("stated_um", [5000.0, 25.0])
+@pytest.mark.parametrize("states_region", [True, False])
+def test_a_stain_whose_file_alone_states_a_position_is_cut_where_the_slide_lies(
+    tmp_path: Path, stated_um: float, states_region: bool
+) -> None:
+    ct = whole(Placement((stated_um, 0.0, 0.0)))
+    section = section_of_pair(Z_UM, whole(None)) if states_region else section_at(Z_UM, whole(None))
+    volume = stained(tmp_path / "a.ome.zarr", ct, 0.0, {"input": {"name": "x"}})
+    assert shown_um(volume, section) == pytest.approx(Z_UM, abs=2)
+    assert shown_um(resampled_stain(tmp_path / "b.ome.zarr", ct, 20.0), section) == pytest.approx(Z_UM, abs=2)
+
+
+@pytest.mark.filterwarnings("ignore::tomostain.errors.PlacementWarning")
+@pytest.mark.parametrize("placement", [None, STATED])
+@pytest.mark.parametrize("records", [True, False])
+def test_a_pair_of_a_region_is_cut_from_a_region_with_and_without_a_record(
+    tmp_path: Path, placement: Placement | None, records: bool
+) -> None:
+    region = whole(placement).region((10, 0, 0), (40, 30, 30))
+    record = region.region_record() if records else {}  # an older version did not record it
+    volume = stained(tmp_path / "a.ome.zarr", region, 100.0, {"input": {"name": "x"}} | record)
+    assert shown_um(volume, section_of_pair(50.0, region)) == pytest.approx(Z_UM, abs=2)
+    if records or placement is not None:
+        assert shown_um(volume, section_of_pair(Z_UM, whole(placement))) == pytest.approx(Z_UM, abs=2)

@@ -109,7 +109,11 @@ def cut_pair(
         "levels": {"ct": ct_reference.to_dict(), "histology": colours.to_dict()},
         "slide_colours": slide.colours,
     }
-    grid = replace(grid, volume_origin_um=np.array((volume.placement or Placement()).along_axes_um))
+    grid = replace(
+        grid,
+        volume_origin_um=np.array((volume.placement or Placement()).along_axes_um),
+        region_um=np.multiply(volume.origin, volume.voxel_um),
+    )
     return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict(), slices=slices), details
 
 

@@ -19,6 +19,7 @@ from tomostain.integers import to_integers
 
 IDENTITY_2D = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 Float = NDArray[np.float64]
+_OPTIONAL_KEYS = ("volume_origin_um", "region_um")
 # Relative tolerance of distances: a point of a box this close to a plane is on the plane.
 _TOLERANCE = 1e-6
 _MAX_SCALE = 1000
@@ -41,6 +42,9 @@ class Section:
     volume_origin_um : ndarray, shape (3,), or None
         Centre of the first voxel of the volume, (z, y, x) along its axes, in the coordinates that its file states; 0 if
         it states none. None if it is not known.
+    region_um : ndarray, shape (3,), or None
+        The part of `volume_origin_um` that is due to a region: its first voxel in the whole volume, 0 of a whole
+        volume. None if it is not known.
     """
 
     origin_um: Float
@@ -48,6 +52,7 @@ class Section:
     column: Float
     slide_to_section: Float = field(default_factory=lambda: np.array(IDENTITY_2D))
     volume_origin_um: Float | None = None
+    region_um: Float | None = None
 
     def __post_init__(self) -> None:
         for name, shape in (
@@ -55,7 +60,7 @@ class Section:
             ("row", (3,)),
             ("column", (3,)),
             ("slide_to_section", (2, 3)),
-            *([] if self.volume_origin_um is None else [("volume_origin_um", (3,))]),
+            *((name, (3,)) for name in _OPTIONAL_KEYS if getattr(self, name) is not None),
         ):
             value = np.asarray(getattr(self, name), dtype=np.float64)
             if value.shape != shape or not np.isfinite(value).all():
@@ -86,9 +91,9 @@ class Section:
         try:
             arrays = [np.asarray(values[key], dtype=np.float64) for key in ("origin_um", "row", "column")]
             affine = np.asarray(values.get("slide_to_section", IDENTITY_2D), dtype=np.float64)
-            stated = values.get("volume_origin_um")
-            begins = None if stated is None else np.asarray(stated, dtype=np.float64)
-            return cls(arrays[0], arrays[1], arrays[2], affine, begins)
+            stated = [values.get(key) for key in _OPTIONAL_KEYS]
+            begins = [None if value is None else np.asarray(value, dtype=np.float64) for value in stated]
+            return cls(arrays[0], arrays[1], arrays[2], affine, *begins)
         except InputError as error:  # a ValueError itself
             raise InputError(f"{source}: {error}") from None
         except (TypeError, ValueError) as error:
@@ -97,8 +102,8 @@ class Section:
     def to_dict(self) -> dict[str, list[Any]]:
         """Return lists of numbers with the keys of `pair.yaml`."""
         keys = ("origin_um", "row", "column", "slide_to_section")
-        begins = {} if self.volume_origin_um is None else {"volume_origin_um": self.volume_origin_um.tolist()}
-        return {key: getattr(self, key).tolist() for key in keys} | begins
+        stated = [key for key in _OPTIONAL_KEYS if getattr(self, key) is not None]
+        return {key: getattr(self, key).tolist() for key in (*keys, *stated)}
 
     def to_volume_um(self, section_um: ArrayLike) -> Float:
         """Map section points to the volume.

@@ -1,5 +1,6 @@
 """Where a stained volume begins in the µCT that a slide was registered to."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from tomostain.io.metadata.placement import Placement
 
 Triple = tuple[float, float, float]
 _RESAMPLED_VOXELS = 4
-"""Resampling moves the first voxel by fewer voxels. A larger distance is a position that a file states."""
+"""Resampling to smaller voxels moves the first voxel back by fewer voxels. A larger distance is a stated position."""
 
 
 def stated_origin_um(stated: object) -> Triple:
@@ -22,23 +23,47 @@ def stated_origin_um(stated: object) -> Triple:
 
 
 def offset_between(
-    placement: Placement, volume_origin_um: Sequence[float] | NDArray[np.float64], voxel_um: Triple, recorded_um: Triple
+    placement: Placement,
+    recorded_um: Triple,
+    other_um: Sequence[float] | NDArray[np.float64],
+    other_region_um: Sequence[float] | NDArray[np.float64] | None,
+    voxel_um: Triple,
 ) -> Triple:
     """Return where a volume with a placement begins, µm along its axes from the first voxel of another volume.
+
+    The positions that the two files state are compared only if both state one, or if the one that is stated can come
+    from `resample`. Otherwise one file is a copy that lost its position.
 
     Parameters
     ----------
     placement : Placement
-    volume_origin_um : sequence of float
-        Where the other volume begins, along the same axes; 0 if its file states no position.
-    voxel_um : tuple of float
     recorded_um : tuple of float
-        The offset in the provenance. It is returned if the other volume states no position, but the file that was
-        stained did.
+        The offset in the provenance: of a region, and of resampling.
+    other_um : sequence of float
+        Where the other volume begins, along the same axes; 0 if its file states no position and it is no region.
+    other_region_um : sequence of float, optional
+        The part of it that is due to a region, 0 for a whole volume. By default it is not known.
+    voxel_um : tuple of float
     """
-    difference = np.subtract(placement.along_axes_um, volume_origin_um)
-    far = np.abs(difference - recorded_um) > _RESAMPLED_VOXELS * max(voxel_um)
-    if far.any() and not np.any(volume_origin_um):
-        return recorded_um
-    z, y, x = (float(value) for value in difference)
+    recorded, other = np.array(recorded_um, np.float64), np.array(other_um, np.float64)
+    is_zero = functools.partial(np.allclose, 0.0, rtol=0, atol=min(voxel_um) / 1000)
+    stated = np.subtract(placement.along_axes_um, recorded)
+    unknown = other if is_zero(stated) else np.zeros(3)
+    region = unknown if other_region_um is None else np.array(other_region_um, np.float64)
+    other_stated = other - region
+    if is_zero(other_stated):
+        # An older version did not record the region: its position is then all that is known of it.
+        may_be_region = not is_zero(region) and is_zero(recorded)
+        is_compared = may_be_region or _is_of_resampling(stated, voxel_um)
+    elif is_zero(stated):
+        is_compared = bool((other_stated >= 0).all()) and _is_of_resampling(other_stated, voxel_um)
+    else:
+        is_compared = True
+    z, y, x = (float(value) for value in recorded - region + (stated - other_stated) * is_compared)
     return z, y, x
+
+
+def _is_of_resampling(stated_um: NDArray[np.float64], voxel_um: Triple) -> bool:
+    """Return whether a position can be that of a resampled volume: half the difference of the two voxel sizes."""
+    voxels = stated_um / voxel_um
+    return bool((voxels > -_RESAMPLED_VOXELS).all() and (voxels < 0.5).all())

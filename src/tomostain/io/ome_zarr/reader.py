@@ -116,7 +116,11 @@ class StainedVolume(SliceIndexing):
         z, y, x = (a + b for a, b in zip(self.resampling_offset_um, region, strict=True))
         return z, y, x
 
-    def offset_from(self, volume_origin_um: Sequence[float] | NDArray[np.float64] | None) -> tuple[float, float, float]:
+    def offset_from(
+        self,
+        volume_origin_um: Sequence[float] | NDArray[np.float64] | None,
+        region_um: Sequence[float] | NDArray[np.float64] | None = None,
+    ) -> tuple[float, float, float]:
         """Return the centre of the first voxel (z, y, x), µm from that of the µCT that a section lies in.
 
         Parameters
@@ -125,10 +129,12 @@ class StainedVolume(SliceIndexing):
             Where that µCT begins (`tomostain.geometry.section.Section.volume_origin_um`), which is compared with the
             placement of this volume. By default, and if this volume states no placement, it is the whole µCT that was
             stained: `offset_um`.
+        region_um : sequence of float, optional
+            The part of `volume_origin_um` that is due to a region (`tomostain.geometry.section.Section.region_um`).
         """
         if volume_origin_um is None or self.placement is None:
             return self.offset_um
-        return offset_between(self.placement, volume_origin_um, self.voxel_um, self.offset_um)
+        return offset_between(self.placement, self.offset_um, volume_origin_um, region_um, self.voxel_um)
 
     @property
     def array_shape(self) -> tuple[int, ...]:
