@@ -12,7 +12,7 @@ import yaml
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair, load_pair, save_pair
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError
+from tomostain.errors import InputError, SplitWarning
 
 SECTION = {
     "origin_um": [1.0, 2.0, 3.0],
@@ -191,14 +191,14 @@ def test_pairs_without_a_subject_that_split_a_specimen_load_with_a_warning(tmp_p
     # Datasets of earlier versions have them.
     make_dataset(tmp_path / "set")
     edit_index(tmp_path / "set", pairs=[{"id": i, "specimen": "rat 1"} for i in "abcd"])
-    with pytest.warns(UserWarning, match=r"specimen 'rat 1' is split .* state another `subject` for each"):
+    with pytest.warns(SplitWarning, match=r"specimen 'rat 1' is split .* state another `subject` for each"):
         assert load_dataset(tmp_path / "set").subjects("abcd") == ("rat 1",)
 
 
 def test_several_split_specimens_are_one_warning(tmp_path):
     make_dataset(tmp_path / "set")
     edit_index(tmp_path / "set", pairs=[{"id": i, "specimen": f"rat {n % 2}"} for n, i in enumerate("abcd")])
-    with pytest.warns(UserWarning, match=r"specimen 'rat 0' \(and 1 more\) is split") as caught:
+    with pytest.warns(SplitWarning, match=r"specimen 'rat 0' \(and 1 more\) is split") as caught:
         load_dataset(tmp_path / "set")
     assert len(caught) == 1
 

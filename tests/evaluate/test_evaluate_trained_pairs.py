@@ -9,6 +9,7 @@ import pytest
 from tests.support.training import toy_pair, toy_recipe
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.writer import save_dataset
+from tomostain.errors import SplitWarning
 from tomostain.evaluate import evaluate, evaluate_models
 from tomostain.io.models import load_model
 from tomostain.train import train_model
@@ -31,16 +32,16 @@ def divided_again():
 
 
 def test_pairs_that_trained_are_named(model, tmp_path):
-    with pytest.warns(UserWarning, match=SENTENCE):
+    with pytest.warns(SplitWarning, match=SENTENCE):
         table = evaluate(model, divided_again(), tmp_path / "out", **OPTIONS)
     assert sum(SENTENCE in note for note in table.notes) == 1
-    with pytest.warns(UserWarning, match=SENTENCE):
+    with pytest.warns(SplitWarning, match=SENTENCE):
         evaluate_models(model, divided_again(), **OPTIONS)
 
 
 def test_files_and_arrays_are_the_same_images(model, tmp_path):
     save_dataset(tmp_path / "set", divided_again(), test=["p0", "renamed", "p3"])
-    with pytest.warns(UserWarning, match=SENTENCE):
+    with pytest.warns(SplitWarning, match=SENTENCE):
         evaluate_models(model, tmp_path / "set", **OPTIONS)
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError
+from tomostain.errors import InputError, SplitWarning
 from tomostain.prepare import AlignedConfig, prepare_aligned
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -100,7 +100,9 @@ NAMES = ["P0_s00", "P0_s01", "P1_s00", "P1_s01"]
 
 def test_names_like_several_sections_of_a_subject_give_a_warning(tmp_path):
     x, y = write_folders(tmp_path, names=NAMES)
-    with pytest.warns(UserWarning, match=r"4 images may be sections of 2 subjects by their names \(P0, P1\)") as caught:
+    with pytest.warns(
+        SplitWarning, match=r"4 images may be sections of 2 subjects by their names \(P0, P1\)"
+    ) as caught:
         prepare_aligned(x, y, config=PLAIN)
     advised = re.findall(r"'(\(.+?)'", str(caught[0].message))
     assert advised == [r"(.*\d)[\s_-]+\D*\d+$", "(.+)"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from tomostain.config import read_yaml
 from tomostain.dataset.pair import Pair, check_id, load_pair
-from tomostain.errors import InputError
+from tomostain.errors import InputError, SplitWarning
 from tomostain.input_files import is_there
 from tomostain.paths import StrPath
 
@@ -199,7 +199,7 @@ def check_split(dataset: Dataset, name: str) -> None:
 
     Warns
     -----
-    UserWarning
+    SplitWarning
         If pairs without a subject are of one specimen, and in different groups. Datasets of earlier versions have them.
     """
     groups = [dataset.test, *dataset.folds]
@@ -230,6 +230,6 @@ def check_split(dataset: Dataset, name: str) -> None:
         warnings.warn(
             f"{name}: specimen '{specimens[0]}'{more} is split between folds and test set, so scores are too good; "
             "keep all its pairs together, or state another `subject` for each",
-            UserWarning,
+            SplitWarning,
             stacklevel=3,
         )

@@ -17,7 +17,7 @@ from tomostain.dataset.folds import SplitConfig, make_folds
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import DatasetBuilder, new_dataset
-from tomostain.errors import InputError
+from tomostain.errors import InputError, SplitWarning
 from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, normalise_ct
@@ -307,7 +307,7 @@ def _warn_of_sections(stems: Sequence[str]) -> None:
         f"the {len(stems)} images may be sections of {len(counts)} subjects by their names ({names}), but each counts "
         "as a subject, so that a specimen may be in training and test set; give "
         f"`subject_regex='{SECTION_OF_SUBJECT}'` for the subjects in these names, or '(.+)' if each image has its own",
-        UserWarning,
+        SplitWarning,
         stacklevel=3,
     )
 

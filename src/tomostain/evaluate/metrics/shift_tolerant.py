@@ -59,8 +59,9 @@ def best_shift(fake: RGB, real: RGB, reach_px: int = REACH_PX, *, mask: Mask | N
     reach = range(-reach_px, reach_px + 1)
     middle = _inside(real, (0, 0), reach_px).astype(np.float32)
     shifts = sorted(((row, column) for row in reach for column in reach), key=lambda s: s[0] ** 2 + s[1] ** 2)
-    compared = ... if mask is None or mask.all() else _inside(mask, (0, 0), reach_px)
-    if compared is not ... and not compared.any():
+    compared = np.ones(real.shape[:2], bool) if mask is None else mask
+    compared = _inside(compared, (0, 0), reach_px)
+    if not compared.any():
         return 0, 0  # all of the mask lies in the border
     errors = [float(np.mean((_inside(fake, shift, reach_px) - middle)[compared] ** 2)) for shift in shifts]
     return shifts[int(np.argmin(errors))]
