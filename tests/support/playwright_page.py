@@ -17,6 +17,11 @@ FLAGS = [
     "--disable-gpu",
     "--renderer-process-limit=1",
 ]
+LATE_FRAMES = """{
+    const request = window.requestAnimationFrame.bind(window);
+    window.requestAnimationFrame = (draw) => setTimeout(() => request(draw), 40);
+}"""
+"""Script of a page on a busy machine: a test that reads before the page has drawn fails every time, not rarely."""
 IDLE = (
     "!!window.viewer && viewer.tiles.isIdle && !viewer.store.isMoving"
     " && Object.values(viewer.panels).every((panel) => !panel.isVisible || panel.isComplete)"
@@ -45,8 +50,13 @@ def wait_until(page: Any, expression: str, seconds: float = 120) -> None:
         time.sleep(0.04)
 
 
+def wait_for_frame(page: Any) -> None:
+    """Wait until the page has drawn its last change, with the tiles that have arrived."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def wait_for_picture(page: Any) -> None:
     """Wait until the page has drawn the current view completely."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    wait_for_frame(page)
     wait_until(page, IDLE)
     page.evaluate("viewer.draw()")

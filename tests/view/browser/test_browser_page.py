@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.playwright_page import browser, wait_for_picture, wait_until
+from tests.support.playwright_page import LATE_FRAMES, browser, wait_for_frame, wait_for_picture, wait_until
 from tests.support.view_volumes import FACTOR, SIDE, STEP_UM, write_view
 from tomostain.geometry.oblique import oblique_axes
 from tomostain.io import create_stained
@@ -57,6 +57,7 @@ class Opened:
     def __init__(self, chromium, url, **options):
         self.context = chromium.new_context(**{"viewport": {"width": 900, "height": 640}} | options)
         self.page = self.context.new_page()
+        self.page.add_init_script(LATE_FRAMES)
         self.faults, self.requests = [], []
         self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
@@ -72,8 +73,19 @@ class Opened:
     def view(self):
         return self.page.evaluate("viewer.store.view")
 
+    @property
+    def address(self):
+        return self.page.evaluate("location.href")
+
     def text(self, selector):
+        """Return a text. The page writes it when it draws, in the next frame."""
+        wait_for_frame(self.page)
         return self.page.text_content(selector)
+
+    def label(self, plane):
+        """Return the accessible name of a panel, which the page writes in the next frame."""
+        wait_for_frame(self.page)
+        return self.page.get_attribute(f"[data-plane={plane}] canvas", "aria-label")
 
     def box(self, plane):
         return self.page.locator(f"[data-plane={plane}] canvas").bounding_box()
@@ -189,6 +201,7 @@ def test_the_swipe_line_is_dragged_without_a_request(open_page):
     opened.page.mouse.down()
     opened.page.mouse.move(place[0] + 60, place[1], steps=6)
     opened.page.mouse.up()
+    opened.wait()
     assert opened.page.evaluate("viewer.tiles.requests") == count
     box = opened.box("z")
     assert opened.view["swipe"] == pytest.approx((place[0] + 60 - box["x"]) / box["width"], abs=0.01)
@@ -236,7 +249,7 @@ def test_a_link_restores_the_view_in_a_new_page(open_page):
     opened.page.mouse.move(10, 10)
     opened.page.click("#link")
     picture, view = opened.picture("oblique"), opened.view
-    again = open_page("#" + opened.page.url.partition("#")[2])
+    again = open_page("#" + opened.address.partition("#")[2])
     for key in ("layout", "position", "tilt", "offset", "swipe", "layers"):
         assert again.view[key] == view[key]
     assert view["tilt"] == [30, 25]
@@ -249,7 +262,7 @@ def test_a_link_restores_the_view_in_an_open_page(open_page):
     assert (opened.view["lines"], opened.view["zoom"], opened.view["swiping"]) == (False, 2, False)
     plain = open_page()
     plain.page.click("#link")
-    link = plain.page.url.partition("#")[2]
+    link = plain.address.partition("#")[2]
     assert "um=" not in link  # what is as in the initial view is left out
     opened.page.evaluate(f"location.hash = '#{link}'")
     wait_until(opened.page, "viewer.store.view.zoom === null")
@@ -286,6 +299,7 @@ def test_a_tile_that_failed_is_requested_again(open_page):
     opened.page.unroute("**/tile/**")
     # Nobody moves, and the tiles come.
     wait_until(opened.page, "[...viewer.tiles.needed].every((key) => viewer.tiles.tiles.get(key)?.state === 'ready')")
+    opened.wait()
     opened.at("z")
     assert position_at(opened)[1][0] == 10
     opened.faults.clear()
@@ -371,12 +385,12 @@ def test_a_wrong_link_is_left_out_and_shows_the_volume(open_page):
 
 def test_keys(open_page):
     opened = open_page()
-    press, canvas = opened.page.keyboard.press, opened.page.locator("[data-plane=y] canvas")
-    canvas.focus()
+    press = opened.page.keyboard.press
+    opened.page.locator("[data-plane=y] canvas").focus()
     press("PageDown")
     press("Shift+PageDown")
     assert opened.view["position"] == [MIDDLE, MIDDLE + 11 * STEP_UM, MIDDLE]
-    assert canvas.get_attribute("aria-label") == f"xz plane, slice {SIDE // 2 + 12} of {SIDE}"
+    assert opened.label("y") == f"xz plane, slice {SIDE // 2 + 12} of {SIDE}"
     centre = opened.view["centre"]
     press("ArrowLeft")
     assert opened.view["centre"][2] < centre[2]
