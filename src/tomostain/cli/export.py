@@ -125,7 +125,14 @@ def export(
     elif to == _QUPATH:
         _refuse_model(path, to)
         exported = export_for_qupath(
-            context, choice, path, out, ct=options.ct, allow_missing=options.allow_missing, overwrite=overwrite
+            context,
+            choice,
+            path,
+            out,
+            ct=options.ct,
+            voxel_um=triple(options.voxel_um, "--voxel-um"),
+            allow_missing=options.allow_missing,
+            overwrite=overwrite,
         )
         result |= {"summary": exported.describe(), "sections": exported.to_dict()["sections"]}
     else:
@@ -140,7 +147,7 @@ def _refuse_options_of_others(context: typer.Context, to: str, *, is_model: bool
     """Raise if an option of another kind of format is given."""
     unused: tuple[str, ...]
     if to == _QUPATH:
-        unused, kind = (*_OF_VOLUMES, "voxel_um", *_OF_MODELS), "sections"
+        unused, kind = (*_OF_VOLUMES, *_OF_MODELS), "sections"
     elif is_model:
         unused, kind = (*_OF_VOLUMES, *NAMES), "models"
     else:

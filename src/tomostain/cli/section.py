@@ -6,7 +6,7 @@ from typing import cast
 
 import typer
 
-from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing
+from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing, triple
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -57,6 +57,7 @@ class SectionOptions:
     pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the smallest voxel side).")
     blending: str = typer.Option("density", help="Mean over the thickness: of the optical density, or of the colour.")
     ct: Path | None = typer.Option(None, help="The µCT volume that was stained: write the same section of it, too.")
+    voxel_um: str | None = typer.Option(None, help="Voxel size of --ct, µm, instead of that in its file: 5 or z,y,x.")
     allow_missing: bool = ALLOW_MISSING
 
 
@@ -108,6 +109,7 @@ def section(
             pixel_um=options.pixel_um,
             blending=cast(Blending, options.blending),
             ct=options.ct,
+            voxel_um=triple(options.voxel_um, "--voxel-um"),
             allow_missing=options.allow_missing,
             overwrite=overwrite,
             progress=progress,

@@ -71,6 +71,7 @@ def export_for_qupath(
     out: Path,
     *,
     ct: Path | None,
+    voxel_um: tuple[float, float, float] | None,
     allow_missing: bool,
     overwrite: bool,
 ) -> "SectionsExport":
@@ -97,6 +98,7 @@ def export_for_qupath(
             pixel_um=choice.pixel_um,
             blending=cast(Blending, choice.blending),
             ct=ct,
+            voxel_um=voxel_um,
             allow_missing=allow_missing,
         )
 

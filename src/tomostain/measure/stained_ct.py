@@ -11,8 +11,12 @@ from tomostain.errors import InputError, OtherInputWarning
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import StainedVolume, Volume, open_volume
-from tomostain.io.metadata.units import format_sides, nearly_equal
-from tomostain.io.stained_input import describe_other_input, is_stained_input
+from tomostain.io.stained_input import (
+    describe_other_input,
+    is_stained_input,
+    note_of_stated_size,
+    stated_voxel_um,
+)
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.label_files import check_grid
 from tomostain.measure.label_source import VoxelSize
@@ -64,17 +68,9 @@ def open_stained_ct(ct: VolumeSource, stained: StainedVolume, voxel_um: VoxelSiz
     check_grid(opened.path, opened, stained)
     volume = replace(opened, voxel_um=stained.voxel_um)
     is_input = is_stained_input(volume, stained)
-    notes: list[str] = []
-    stated = None if voxel_um is not None or isinstance(ct, Volume) else _stated_um(ct)
-    if stated is not None and not all(nearly_equal(*pair) for pair in zip(stated, stained.voxel_um, strict=True)):
-        used = format_sides(stained.voxel_um)
-        sizes = f"states voxels of {format_sides(stated)} µm, but the stained volume has {used}"
-        if not is_input:
-            raise InputError(
-                f"{volume.path}: {sizes} µm; give the µCT that was stained, or its right size with `voxel_um`",
-                parameter="voxel_um",
-            )
-        notes.append(f"{volume.path}: {sizes} µm, which is used; if it is wrong, stain again with the right size")
+    stated = None if voxel_um is not None or isinstance(ct, Volume) else stated_voxel_um(ct)
+    note = note_of_stated_size(volume, stated, is_input=is_input)
+    notes = [] if note is None else [note]
     if is_input is False:
         other = f"{describe_other_input(volume, stained)}; give the µCT that was stained"
         warnings.warn(other, OtherInputWarning, stacklevel=5)
@@ -123,11 +119,3 @@ def _estimated_reference(ct: Volume) -> IntensityReference:
             "estimated; give the µCT that was stained",
             parameter="ct",
         ) from error
-
-
-def _stated_um(ct: VolumeSource) -> VoxelSize | None:
-    """Return the voxel size that a file or (array, voxel_um) states, or None."""
-    try:
-        return open_volume(ct).voxel_um
-    except InputError:  # no file states the voxel size; any other error would have been raised before
-        return None

@@ -1,6 +1,6 @@
 """Virtual sections: a stained volume resampled on a plane or a curved surface, with the thickness of a real section."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -12,17 +12,16 @@ from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.geometry.sampling import Blending, sample_section
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
-from tomostain.imaging.resampling import resample_volume
 from tomostain.integers import to_integers
-from tomostain.io import Volume, open_stained, open_volume, write_slide
+from tomostain.io import Volume, open_stained, write_slide
 from tomostain.io.csv_files import read_csv
 from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import check_output_file
-from tomostain.io.stained_input import warn_of_other_input
 from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent
+from tomostain.view.section_ct import open_ct
 
 __getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 
@@ -58,6 +57,7 @@ class SectionKeywords(TypedDict, total=False):
     pixel_um: float | None
     blending: Blending
     ct: StrPath | None
+    voxel_um: float | Sequence[float] | None
     allow_missing: bool
 
 
@@ -75,6 +75,9 @@ class SectionOptions:
         ``density`` or ``colour``: see `sample_section`.
     ct : path, optional
         The µCT that was stained.
+    voxel_um : float or sequence of float, optional
+        Voxel size of `ct`, or (z, y, x), µm, instead of that in its file. Default: if the file states none, that of the
+        volume that was stained.
     allow_missing : bool
         Fill slices of the µCT of which data are missing with zeros.
     """
@@ -83,6 +86,7 @@ class SectionOptions:
     pixel_um: float | None = None
     blending: Blending = "density"
     ct: StrPath | None = None
+    voxel_um: float | Sequence[float] | None = None
     allow_missing: bool = False
 
     def __post_init__(self) -> None:
@@ -90,6 +94,8 @@ class SectionOptions:
             raise InputError(
                 f"section: the thickness is {self.thickness_um:g} µm; it must be 0 or more", parameter="thickness_um"
             )
+        if self.voxel_um is not None and self.ct is None:
+            raise InputError("`voxel_um`: is the voxel size of `ct`; give `ct`, or omit it", parameter="voxel_um")
         if self.pixel_um is not None:
             check_length_um(self.pixel_um, "pixel_um")
 
@@ -134,7 +140,8 @@ def section(
     Raises
     ------
     InputError
-        If the section does not cross the volume, is too large, or exists, or if the µCT has another shape.
+        If the section does not cross the volume, is too large, or exists, or if the µCT has another shape, or another
+        voxel size and is not known to be the volume that was stained.
     """
     out = Path(out)
     if not out.name.lower().endswith((".ome.tif", ".ome.tiff")):
@@ -150,42 +157,14 @@ def section(
     colours = sample_section(
         volume.block, volume.shape, volume.voxel_um, cut, thickness_um, chosen.blending, progress=progress
     )
-    grey = (
-        None
-        if chosen.ct is None
-        else section_of_ct(open_ct(chosen.ct, volume, chosen.allow_missing), volume, cut, thickness_um, progress)
-    )
+    grey = None
+    if chosen.ct is not None:
+        scan = open_ct(chosen.ct, volume, chosen.allow_missing, chosen.voxel_um)
+        grey = section_of_ct(scan, volume, cut, thickness_um, progress)
     write_slide(out, _as_rgb(colours, _WHITE), pixel, overwrite=overwrite)
     if grey is not None:
         write_slide(ct_out, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
     return cut
-
-
-def open_ct(ct: StrPath, volume: StainedVolume, allow_missing: bool = False) -> Volume:
-    """Open the µCT of a stained volume, on the grid of the stained volume.
-
-    If the µCT was resampled before it was stained, it is resampled in the same way while it is read.
-
-    Raises
-    ------
-    InputError
-        If it cannot be opened, or its shape is another one.
-    """
-    resampled = volume.provenance.get("resampled")
-    if isinstance(resampled, Mapping):
-        stated = tuple(float(size) for size in resampled["original_voxel_um"])
-        scan = open_volume(Path(ct), voxel_um=stated, allow_missing=allow_missing)
-        if scan.shape != volume.shape:
-            scan = resample_volume(scan, volume.voxel_um, interpolation=resampled.get("interpolation", "linear"))
-    else:
-        scan = open_volume(Path(ct), voxel_um=volume.voxel_um, allow_missing=allow_missing)
-    if scan.shape != volume.shape:
-        raise InputError(
-            f"{scan.path}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
-            "state the volume that was stained"
-        )
-    warn_of_other_input(scan, volume)
-    return scan
 
 
 def section_of_ct(

@@ -29,7 +29,8 @@ from tomostain.view.label_input import label_volume
 from tomostain.view.qupath.geojson import class_annotations, mask_annotation, write_geojson
 from tomostain.view.qupath.planes import Plane
 from tomostain.view.qupath.sections import SectionImages, Sources, pair_images, plane_images
-from tomostain.view.sections import SectionKeywords, SectionOptions, open_ct
+from tomostain.view.section_ct import open_ct
+from tomostain.view.sections import SectionKeywords, SectionOptions
 
 __getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 
@@ -138,7 +139,8 @@ def export_sections(
     progress : Progress
         Called for every tile of each section.
     **options
-        The fields of `tomostain.view.sections.SectionOptions`. ``pixel_um`` and ``ct`` are for planes.
+        The fields of `tomostain.view.sections.SectionOptions`. ``pixel_um``, ``ct`` and ``voxel_um`` are for
+        planes.
 
     Returns
     -------
@@ -160,7 +162,7 @@ def export_sections(
     _check_names([plane.name for plane in planes] + [pair.id for pair in loaded])
     sources = Sources(
         volume,
-        None if chosen.ct is None else open_ct(chosen.ct, volume, chosen.allow_missing),
+        None if chosen.ct is None else open_ct(chosen.ct, volume, chosen.allow_missing, chosen.voxel_um),
         None if labels is None else open_labels(label_volume(Path(labels)), volume, same_grid=False),
         chosen.thickness_um,
         chosen.pixel_um,
