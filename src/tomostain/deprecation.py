@@ -4,6 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -12,6 +13,11 @@ T = TypeVar("T")
 
 def renamed_method(name: str) -> Callable[..., Any]:
     """Return a method that calls the method `name` of its object, with a deprecation warning.
+
+    Parameters
+    ----------
+    name : str
+        ``"part.method"`` is the method of an attribute.
 
     Examples
     --------
@@ -28,7 +34,7 @@ def renamed_method(name: str) -> Callable[..., Any]:
 
     def call(self: object, *arguments: Any, **options: Any) -> Any:
         warnings.warn(f"this method of {type(self).__name__} is now {name}", DeprecationWarning, stacklevel=2)
-        return getattr(self, name)(*arguments, **options)
+        return attrgetter(name)(self)(*arguments, **options)
 
     return call
 

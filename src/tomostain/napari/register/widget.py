@@ -11,6 +11,7 @@ from tomostain.napari.register.landmarks import Landmarks
 from tomostain.napari.register.live_pose import LivePose, ShownPose
 from tomostain.napari.register.pages import RegisterPages
 from tomostain.napari.register.pair_to_save import PairToSave
+from tomostain.napari.register.renamed_methods import RenamedMethods
 from tomostain.napari.register.scene import RegisterScene
 from tomostain.napari.tasks import LatestOnly
 from tomostain.progress import Progress, ShouldStop, raising_on_stop
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari import Viewer
 
 
-class RegisterWidget(ToolWidget):
+class RegisterWidget(RenamedMethods, ToolWidget):
     """Place the section of a slide in a µCT volume.
 
     Open a volume and a slide, find the pose with the sliders, landmarks or the automatic search, and save the pair.
