@@ -54,6 +54,13 @@ def test_the_written_section_is_the_slice_with_its_pixel_size(stained, tmp_path)
     assert slide.pixel_um == pytest.approx(4.0)
 
 
+@pytest.mark.parametrize("verb", ["section", "export"])
+def test_the_help_states_what_a_large_pixel_is(verb, capsys):
+    run([verb, "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "A pixel that is larger than the voxels is the mean over its area" in shown
+
+
 def test_the_ct_is_cut_with_the_same_plane(stained, tmp_path):
     path, volume = stained
     write_stack(tmp_path / "ct", volume[..., 0].astype(np.uint16) * 100, voxel_um=VOXEL_UM)

@@ -54,7 +54,11 @@ class SectionOptions:
     """How the section is resampled."""
 
     thickness_um: float = typer.Option(0.0, help="Thickness of the section, µm (0: one layer).")
-    pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the smallest voxel side).")
+    pixel_um: float | None = typer.Option(
+        None,
+        help="Pixel size, µm (default: the smallest voxel side). A pixel that is larger than the voxels is the mean "
+        "over its area.",
+    )
     blending: str = typer.Option("density", help="Mean over the thickness: of the optical density, or of the colour.")
     ct: Path | None = typer.Option(None, help="The µCT volume that was stained: write the same section of it, too.")
     voxel_um: str | None = typer.Option(None, help="Voxel size of --ct, µm, instead of that in its file: 5 or z,y,x.")

@@ -54,7 +54,9 @@ class SectionChoice:
     )
     thickness_um: float = typer.Option(0.0, help="With qupath: thickness of the sections, µm (0: one layer).")
     pixel_um: float | None = typer.Option(
-        None, help="With qupath: pixel size of planes, µm (default: the smallest voxel side)."
+        None,
+        help="With qupath: pixel size of planes, µm (default: the smallest voxel side). A pixel that is larger than "
+        "the voxels is the mean over its area.",
     )
     blending: str = typer.Option(
         "density", help="With qupath: mean over the thickness of the optical density, or of the colour."

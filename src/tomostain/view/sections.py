@@ -70,7 +70,8 @@ class SectionOptions:
     thickness_um : float
         Thickness that is averaged, µm. 0: one layer.
     pixel_um : float, optional
-        Pixel size, µm. Default: the smallest side of a voxel.
+        Pixel size, µm. A pixel that is larger than the voxels is the mean over its area. Default: the smallest side of
+        a voxel.
     blending : str
         ``density`` or ``colour``: see `sample_section`.
     ct : path, optional
