@@ -1,5 +1,6 @@
 """Several processes write one OME-Zarr, and one of them finishes it while another one looks for work."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from tomostain.io import StainedWriter, create_stained
 from tomostain.io.chunk_progress import ChunkProgress
 from tomostain.io.locks import is_unlocked
+from tomostain.io.ome_zarr import repair, writer
 from tomostain.io.ome_zarr.plan import PLAN, PROGRESS
+from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum
 
 SHAPE = (10, 20, 30)
 
@@ -110,3 +113,104 @@ def test_a_folder_that_is_removed_while_its_locks_are_listed_has_none(
 
     monkeypatch.setattr(Path, "glob", removed)
     assert is_unlocked(tmp_path / "gone" / "presence.lock")
+
+
+SHARDS = [f"0/c/0/{n}/0/0" for n in range(3)]
+
+
+def damage(shard: Path) -> bytes:
+    """Change a byte of a shard. Return what it was."""
+    right = shard.read_bytes()
+    shard.write_bytes(bytes([right[0] ^ 1]) + right[1:])
+    return right
+
+
+def write_pending(volume: StainedWriter) -> None:
+    for z0, z1 in volume.pending():
+        with volume.lock(z0) as is_locked:
+            assert is_locked
+            volume.write(z0, np.full((z1 - z0, *SHAPE[1:], 3), z0 + 1, np.uint8))
+
+
+def test_a_shard_that_another_process_writes_again_during_a_repair_is_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, other, shard = writer_of(path), writer_of(path), path / SHARDS[1]
+    right = damage(shard)
+
+    def compare(file: Path) -> str:
+        checksum = shard_checksum(file)
+        if file == shard:  # `late` has found the damage: now another process repairs the shard and writes it again
+            monkeypatch.setattr(repair, "shard_checksum", shard_checksum)
+            assert other.repair() == [SHARDS[1]]
+            write_pending(other)
+        return checksum
+
+    monkeypatch.setattr(repair, "shard_checksum", compare)
+    assert late.repair() == []
+    assert repair.shard_checksum is shard_checksum
+    assert shard.read_bytes() == right
+    assert late.pending() == []
+
+
+def test_a_repair_waits_for_another_one_of_the_same_shard(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late, other, shard = writer_of(path), writer_of(path), path / SHARDS[1]
+    right = damage(shard)
+    found, results = threading.Event(), []
+
+    def compare(file: Path) -> str:
+        checksum = shard_checksum(file)
+        if file == shard:
+            found.set()
+        return checksum
+
+    monkeypatch.setattr(repair, "shard_checksum", compare)
+    chunks = ChunkProgress(path / PROGRESS, SHAPE[0], 4, prefix="0-")
+    thread = threading.Thread(target=lambda: results.append(late.repair()))
+    with chunks.lock_written(4):  # as another process that repairs the shard
+        thread.start()
+        assert found.wait(300)
+        shard.unlink()
+        chunks.forget(4)
+        other.write(4, np.full((4, *SHAPE[1:], 3), 5, np.uint8))
+    thread.join(300)
+    assert results == [[]]
+    assert shard.read_bytes() == right
+    assert late.pending() == []
+
+
+def test_two_repairs_of_a_complete_volume_remove_a_shard_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer_of(path).finish()
+    late, other, shard = writer_of(path), writer_of(path), path / SHARDS[1]
+    right = damage(shard)
+
+    def compare(*arguments: Any) -> list[str] | None:
+        damaged = damaged_shards(*arguments)
+        monkeypatch.setattr(writer, "damaged_shards", damaged_shards)
+        assert other.repair() == [SHARDS[1]]
+        write_pending(other)
+        return damaged
+
+    monkeypatch.setattr(writer, "damaged_shards", compare)
+    assert late.repair() == []
+    assert shard.read_bytes() == right
+    other.finish()
+    assert damaged_shards(path, SHARDS) == []
+
+
+def test_a_damaged_shard_is_removed_before_others_see_that_it_is_pending(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer_of(path).finish()
+    late, shard, rename = writer_of(path), path / SHARDS[1], Path.rename
+    damage(shard)
+
+    def reopened(folder: Path, target: Path) -> Path:
+        result = rename(folder, target)
+        write_pending(writer_of(path))  # another process writes the shard at once
+        return result
+
+    monkeypatch.setattr(Path, "rename", reopened)
+    assert late.repair() == [SHARDS[1]]
+    assert late.pending() == []
+    assert shard.is_file()

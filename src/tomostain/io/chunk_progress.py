@@ -52,6 +52,18 @@ class ChunkProgress:
         with lock(self.marker(start).with_suffix(".lock")) as is_locked:
             yield is_locked and not self.is_done(start)
 
+    @contextmanager
+    def lock_written(self, start: int) -> Iterator[None]:
+        """Wait for the lock of a chunk that may be written, and hold it for the length of a block.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
+        """
+        with lock(self.marker(start).with_suffix(".lock"), wait=True):
+            yield
+
     def record(self, start: int, text: str = "") -> None:
         """Mark a chunk as written; `text` is the content of its marker."""
         write_text(self.marker(start), text)

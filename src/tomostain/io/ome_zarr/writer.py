@@ -36,6 +36,7 @@ from tomostain.io.ome_zarr.plan import (
     unfinished,
 )
 from tomostain.io.ome_zarr.pyramid import Shape, pyramid_shapes, reduce
+from tomostain.io.ome_zarr.repair import remove_damaged
 from tomostain.io.ome_zarr.shard_file import ShardLayout
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_name, write_shard_sums
 from tomostain.paths import StrPath
@@ -213,24 +214,22 @@ class OmeZarrWriter:
             The damaged shards.
         """
         checked = self._all_chunks() if only is None else [(0, z0) for z0 in only]
+        damaged: list[str] = []
         if self.complete:
-            damaged = damaged_shards(self.path, [self._shard(*chunk) for chunk in checked], progress) or []
-            if damaged:
-                self._reopen([chunk for chunk in self._all_chunks() if self._shard(*chunk) not in damaged])
-            self._remove(damaged)
+            names = [self._shard(*chunk) for chunk in checked]
+            if damaged_shards(self.path, names, progress):
+                with lock(self.path / _FINISH_LOCK, wait=True):
+                    # Another process may have made them pending, or have written them again.
+                    damaged = (damaged_shards(self.path, names) or []) if self.complete else []
+                    if damaged:
+                        self._reopen(damaged)
+                    elif not self.complete:
+                        self._hold()
         else:
-            damaged = []
             written = [(level, z0) for level, z0 in checked if self._levels[level].is_done(z0)]
             for level, z0 in track(written, "checking", progress) if written else ():
                 shard = self._shard(level, z0)
-                try:
-                    checksum = self._levels[level].text(z0)
-                except FileNotFoundError:  # another process has finished the volume, or writes the shard again
-                    continue
-                if checksum != shard_checksum(self.path / shard):
-                    # The shard first: after an interruption between the two, it is found again.
-                    self._remove([shard])
-                    self._levels[level].forget(z0)
+                if remove_damaged(self.path / shard, self._levels[level], z0):
                     damaged.append(shard)
         if damaged:
             logger.info("%s: %d damaged shard(s) are written again: %s", self.path, len(damaged), ", ".join(damaged))
@@ -243,23 +242,25 @@ class OmeZarrWriter:
 
     leave = release
 
-    def _remove(self, damaged: list[str]) -> None:
-        """Remove damaged shards: to write one, Zarr would read its index, which may be damaged."""
-        for name in damaged:
-            (self.path / name).unlink(missing_ok=True)
-
     def _all_chunks(self) -> list[tuple[int, int]]:
         """Return level and first slice of every chunk."""
         return [(level, z0) for level in range(len(self._levels)) for z0, _ in self.z_chunks(level)]
 
-    def _reopen(self, intact: Sequence[tuple[int, int]]) -> None:
-        """Make a complete volume unfinished, with all but the intact shards pending."""
+    def _reopen(self, damaged: Sequence[str]) -> None:
+        """Make a complete volume unfinished, with the damaged shards removed and pending.
+
+        To write a shard, Zarr would read its index, which may be damaged. They are removed before another process can
+        see that they are pending. After an interruption, the volume is complete and they are found again.
+        """
         folder = self.path / ".tomostain-healing"
         shutil.rmtree(folder, ignore_errors=True)
         write_text(folder / PLAN, json.dumps(self._plan, indent=1))
-        for level, z0 in intact:
-            marker = folder / self._levels[level].marker(z0).name
-            marker.write_text(shard_checksum(self.path / self._shard(level, z0)))
+        for level, z0 in self._all_chunks():
+            name = self._shard(level, z0)
+            if name not in damaged:
+                (folder / self._levels[level].marker(z0).name).write_text(shard_checksum(self.path / name))
+        for name in damaged:
+            (self.path / name).unlink(missing_ok=True)
         folder.rename(self.path / PROGRESS)
         self._hold()
 
