@@ -1,6 +1,15 @@
-"""Errors that the user can correct: one line that names the parameter or file, its value and what to do."""
+"""Errors that the user can correct: one line that names the parameter or file, its value and what to do.
 
-from collections.abc import Sequence
+`warn_user` issues the warnings.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tomostain.deprecation import renamed
@@ -95,6 +104,56 @@ class PlacementWarning(OutOfDistributionWarning):
 
 class SplitWarning(OutOfDistributionWarning):
     """A specimen or a pair may be in training and test set, so that scores are too good. The command line shows it."""
+
+
+# Frames of these files are not the user's: those of this package, and of the context managers that it calls.
+_OWN_FILES = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)
+_of_thread = threading.local()
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning, stacklevel: int | None = None) -> None:
+    """Issue a warning that names the line of the user which called this package, through any number of its functions.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning
+    stacklevel : int, optional
+        As of `warnings.warn`: 1 is the line that calls this function. By default the line of the user.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_user("scan: its mask is inverted", AmbiguousMaskWarning)
+    >>> str(caught[0].message)
+    'scan: its mask is inverted'
+    """
+    listener: Callable[[str], object] | None = getattr(_of_thread, "listener", None)
+    if listener is not None and issubclass(category, OutOfDistributionWarning):
+        listener(message)
+    elif stacklevel is not None:
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
+    else:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FILES):
+            frame = frame.f_back
+        module, registry = frame.f_globals.get("__name__"), frame.f_globals.setdefault("__warningregistry__", {})
+        warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+@contextlib.contextmanager
+def warnings_to(listener: Callable[[str], object]) -> Iterator[None]:
+    """Give the text of each `OutOfDistributionWarning` of `warn_user` in this thread to a function instead.
+
+    Neither the functions and filters of `warnings` nor other threads matter, and none of them are changed.
+    """
+    former = getattr(_of_thread, "listener", None)
+    _of_thread.listener = listener
+    try:
+        yield
+    finally:
+        _of_thread.listener = former
 
 
 __getattr__ = renamed(

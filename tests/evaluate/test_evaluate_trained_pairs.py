@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tests.support.training import toy_pair, toy_recipe
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import SplitWarning
-from tomostain.evaluate import evaluate, evaluate_models
+from tomostain.evaluate import compare, evaluate, evaluate_models
 from tomostain.io.models import load_model
 from tomostain.train import train_model
 
@@ -31,12 +32,24 @@ def divided_again():
     return [PAIRS[0], renamed, PAIRS[3]]
 
 
+def assert_names_line(caught, start):
+    """Raise unless the warning names the line of this file with this start."""
+    (warning,) = (each for each in caught if each.category is SplitWarning)
+    assert warning.filename == __file__
+    assert Path(__file__).read_text().splitlines()[warning.lineno - 1].startswith(start)
+
+
 def test_pairs_that_trained_are_named(model, tmp_path):
-    with pytest.warns(SplitWarning, match=SENTENCE):
+    with pytest.warns(SplitWarning, match=SENTENCE) as caught:
         table = evaluate(model, divided_again(), tmp_path / "out", **OPTIONS)
     assert sum(SENTENCE in note for note in table.notes) == 1
-    with pytest.warns(SplitWarning, match=SENTENCE):
+    assert_names_line(caught, "        table = evaluate(model")
+    with pytest.warns(SplitWarning, match=SENTENCE) as caught:
         evaluate_models(model, divided_again(), **OPTIONS)
+    assert_names_line(caught, "        evaluate_models(model")
+    with pytest.warns(SplitWarning, match=SENTENCE) as caught:
+        compare(tmp_path / "both", {"a": model}, divided_again(), **OPTIONS)
+    assert_names_line(caught, "        compare(tmp_path")
 
 
 def test_files_and_arrays_are_the_same_images(model, tmp_path):

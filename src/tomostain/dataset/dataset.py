@@ -1,6 +1,5 @@
 """The dataset on disk: `dataset.yaml` and `pairs/<id>/`, read pair by pair."""
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import numpy as np
 
 from tomostain.config import read_yaml
 from tomostain.dataset.pair import Pair, check_id, load_pair
-from tomostain.errors import InputError, SplitWarning
+from tomostain.errors import InputError, SplitWarning, warn_user
 from tomostain.input_files import is_there
 from tomostain.paths import StrPath
 
@@ -227,9 +226,8 @@ def check_split(dataset: Dataset, name: str) -> None:
         )
     if specimens := split["specimen"]:
         more = f" (and {len(specimens) - 1} more)" if len(specimens) > 1 else ""
-        warnings.warn(
+        warn_user(
             f"{name}: specimen '{specimens[0]}'{more} is split between folds and test set, so scores are too good; "
             "keep all its pairs together, or state another `subject` for each",
             SplitWarning,
-            stacklevel=3,
         )

@@ -1,6 +1,5 @@
 """Stain the pairs with every model and baseline, and compute the metrics of every scope."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, SplitWarning
+from tomostain.errors import InputError, SplitWarning, warn_user
 from tomostain.evaluate.baselines import fit_baselines, raw_ct
 from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, EvaluateConfig, Protocol
 from tomostain.evaluate.figures import difference_image
@@ -232,7 +231,7 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         digests = {pair_id: data.load(pair_id).image_digest() for pair_id in candidates.ids}
         trained = [sentence for name, t in translators.items() for sentence in pairs_trained(name, t, digests)]
         for sentence in trained:  # also for callers that get no table
-            warnings.warn(sentence, SplitWarning, stacklevel=5)
+            warn_user(sentence, SplitWarning)
         notes += trained
     if config.baselines:
         stainers[RAW_INPUT if is_not_ct(data) else RAW_CT] = by_grey(raw_ct)

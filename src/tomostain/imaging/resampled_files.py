@@ -1,7 +1,6 @@
 """Writing a resampled volume, as OME-Zarr or as a folder of TIFF slices."""
 
 import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
-from tomostain.errors import InputError, InterruptedRunError, PlacementWarning
+from tomostain.errors import InputError, InterruptedRunError, PlacementWarning, warn_user
 from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
 from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
 from tomostain.io.full_disk import naming_full_disk
@@ -103,11 +102,10 @@ def resample_file(
         _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
         return out
     if volume.placement is not None and resampled.placement is not None:
-        warnings.warn(
+        warn_user(
             f"{out}: TIFF cannot hold the position of the volume ({resampled.placement.describe()}); write "
             "NAME.ome.zarr to keep it",
             PlacementWarning,
-            stacklevel=2,
         )
     stopping = raising_on_stop(progress, should_stop, out, next_step=f"nothing was written; {AGAIN}")
     with naming_full_disk(out, AGAIN):

@@ -2,14 +2,13 @@
 
 import io
 import struct
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import ColourProfileWarning
+from tomostain.errors import ColourProfileWarning, warn_user
 from tomostain.io.colour_conversion import D65, in_blocks, rgb_from_linear, xyz_of_primaries
 from tomostain.io.colour_model import SRGB_POINTS, SRGB_PRIMARIES, ColourModel, PngColours, Profile
 
@@ -45,11 +44,11 @@ def to_srgb(rgb: NDArray[np.uint8], profile: Profile | None, path: Path) -> NDAr
         name, convert = _conversion(profile)
     except ValueError as error:
         message = f"{path}: its colour profile cannot be used ({error}); the colours are read as sRGB"
-        warnings.warn(message, ColourProfileWarning, stacklevel=3)
+        warn_user(message, ColourProfileWarning)
         return rgb
     if convert is None:
         return rgb
-    warnings.warn(f"{path}: its colours are converted from {name} to sRGB", ColourProfileWarning, stacklevel=3)
+    warn_user(f"{path}: its colours are converted from {name} to sRGB", ColourProfileWarning)
     return in_blocks(convert, rgb)
 
 

@@ -4,7 +4,6 @@ import math
 import os
 import re
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomostain.errors import InputError, PlacementWarning
+from tomostain.errors import InputError, PlacementWarning, warn_user
 from tomostain.io.itk_checks import (
     NIFTI_SUFFIXES,
     check_data_files,
@@ -228,11 +227,10 @@ def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHea
         affine = None
     step = None if affine is None else affine[0]
     if affine is None and np.isfinite(vectors).all() and placement_of(vectors.T, np.zeros(3)) is None:
-        warnings.warn(
+        warn_user(
             f"{path}: its position is not passed on: its axes are not perpendicular to each other; in space the volume "
             "is sheared",
             PlacementWarning,
-            stacklevel=4,
         )
     return replace(
         header,

@@ -1,6 +1,5 @@
 """An upright image in grey values or RGB, and what readers make of it: an image, histology, µCT or a mask."""
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import AmbiguousMaskWarning, InputError
+from tomostain.errors import AmbiguousMaskWarning, InputError, warn_user
 from tomostain.io.colour_conversion import full_scale, in_blocks
 from tomostain.io.colour_model import ColourModel, Profile
 from tomostain.io.colour_profiles import describe_colours, to_srgb
@@ -125,11 +124,10 @@ class Picture:
                 "it is empty"
             )
         if self.inverted:
-            warnings.warn(
+            warn_user(
                 f"{self.path}: states that white is 0, in one bit, and is inverted ({marked.mean():.0%} is marked); if "
                 "tifffile wrote it from a boolean array, save it as uint8 (mask * 255)",
                 AmbiguousMaskWarning,
-                stacklevel=3,
             )
         return marked
 

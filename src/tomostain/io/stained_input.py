@@ -1,11 +1,10 @@
 """Whether a µCT volume is the one that was stained."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tomostain.errors import InputError, OtherInputWarning
+from tomostain.errors import InputError, OtherInputWarning, warn_user
 from tomostain.integers import to_integers
 from tomostain.io.metadata.units import format_sides, nearly_equal
 from tomostain.io.ome_zarr.reader import StainedVolume
@@ -145,4 +144,4 @@ def warn_of_other_input(ct: Volume, stained: StainedVolume) -> None:
         If shape, voxel size, or the grey values of the first, middle or last slice differ.
     """
     if is_stained_input(ct, stained) is False:
-        warnings.warn(f"{describe_other_input(ct, stained)}. {ADVICE}", OtherInputWarning, stacklevel=3)
+        warn_user(f"{describe_other_input(ct, stained)}. {ADVICE}", OtherInputWarning)

@@ -1,13 +1,12 @@
 """The µCT of a measurement with a stained volume: whether it is the one that was stained, and its voxel size."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tomostain.errors import InputError, OtherInputWarning
+from tomostain.errors import InputError, OtherInputWarning, warn_user
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import StainedVolume, Volume, open_volume
@@ -73,7 +72,7 @@ def open_stained_ct(ct: VolumeSource, stained: StainedVolume, voxel_um: VoxelSiz
     notes = [] if note is None else [note]
     if is_input is False:
         other = f"{describe_other_input(volume, stained)}; give the µCT that was stained"
-        warnings.warn(other, OtherInputWarning, stacklevel=5)
+        warn_user(other, OtherInputWarning)
         notes.append(other)
     return StainedCt(volume, tuple(notes), is_input is not False)
 

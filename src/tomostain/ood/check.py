@@ -1,13 +1,12 @@
 """Compare a volume with the training data of a model: by its grey values and by novelty."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import OutOfDistributionWarning
+from tomostain.errors import OutOfDistributionWarning, warn_user
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.ood.grey_values import distance_limit, grey_distance, sample_slices
@@ -111,10 +110,10 @@ class VolumeReport:
         """Whether no measure is above its limit."""
         return not self.messages
 
-    def warn(self, stacklevel: int = 2) -> None:
+    def warn(self, stacklevel: int | None = None) -> None:
         """Issue each message as an `OutOfDistributionWarning`."""
         for message in self.messages:
-            warnings.warn(message, OutOfDistributionWarning, stacklevel=stacklevel + 1)
+            warn_user(message, OutOfDistributionWarning, None if stacklevel is None else stacklevel + 1)
 
     def to_dict(self) -> dict[str, float | None]:
         """Return both measures, rounded to 0.001, as they are stored with a stained volume; infinite becomes None."""

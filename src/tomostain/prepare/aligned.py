@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from tomostain.dataset.folds import SplitConfig, make_folds
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import DatasetBuilder, new_dataset
-from tomostain.errors import InputError, SplitWarning
+from tomostain.errors import InputError, SplitWarning, warn_user
 from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, normalise_ct
@@ -303,12 +302,11 @@ def _warn_of_sections(stems: Sequence[str]) -> None:
     if len(matches) < len(stems) or len(counts) < 2 or max(counts.values()) < 2:
         return
     names = ", ".join(list(counts)[:3]) + (", …" if len(counts) > 3 else "")
-    warnings.warn(
+    warn_user(
         f"the {len(stems)} images may be sections of {len(counts)} subjects by their names ({names}), but each counts "
         "as a subject, so that a specimen may be in training and test set; give "
         f"`subject_regex='{SECTION_OF_SUBJECT}'` for the subjects in these names, or '(.+)' if each image has its own",
         SplitWarning,
-        stacklevel=3,
     )
 
 

@@ -1,12 +1,11 @@
 """Specimens that are given as open objects: their names, and their registration in this process."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tomostain.dataset.pair import check_id
-from tomostain.errors import InputError
+from tomostain.errors import InputError, warn_user
 from tomostain.prepare.config import PrepareConfig, registration_options
 from tomostain.prepare.specimen_input import NamedSpecimen, SpecimenInput
 from tomostain.progress import Progress, silent, track
@@ -91,4 +90,4 @@ def none_registered(reasons: Mapping[str, str]) -> InputError:
 def warn_of_left_out(reasons: Mapping[str, str]) -> None:
     """Warn of the specimens whose section was not found."""
     for name, reason in reasons.items():
-        warnings.warn(f"specimen '{name}' is left out: {reason}", UserWarning, stacklevel=4)
+        warn_user(f"specimen '{name}' is left out: {reason}", UserWarning)

@@ -6,7 +6,6 @@ while the network computes the next one.
 """
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, warn_user
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
@@ -285,7 +284,7 @@ class SliceStainer:
         _log.info("%s: %s", self.source, text)
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(f"{self.source}: {text}; the log names others", stacklevel=3)
+            warn_user(f"{self.source}: {text}; the log names others")
 
     def _in_float32(self, pending: "PendingColours", index: int) -> Tensor:
         """Return a slice (Y, X, 3) that is stained in float32."""

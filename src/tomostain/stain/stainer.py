@@ -1,12 +1,11 @@
 """A loaded model that stains arrays: normalise and stain in one call, for notebooks and viewers."""
 
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, OutOfDistributionWarning
+from tomostain.errors import InputError, OutOfDistributionWarning, warn_user
 from tomostain.imaging.intensity import full_range_reference, normalise_ct
 from tomostain.imaging.intensity_estimation import estimate_reference
 from tomostain.integers import refuse_not_finite
@@ -129,11 +128,10 @@ class Stainer:
         check_slices(self.translator.reference, normalised[None], source).warn()
         number = self.translator.spec.ct_slices
         if number > 1:
-            warnings.warn(
+            warn_user(
                 f"{source}: the model sees {number} neighbouring slices, and this is one image: it is used for all of "
                 "them. The colours are more reliable with the volume around it",
                 OutOfDistributionWarning,
-                stacklevel=3,
             )
             normalised = normalised[None].repeat(number, axis=0)
         return stain_slice(self.translator, normalised, self.config, SlicePosition(seed=self.noise_seed))

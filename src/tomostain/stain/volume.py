@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError, PlacementWarning
+from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError, PlacementWarning, warn_user
 from tomostain.io import Volume, create_stained
 from tomostain.io.array_source import ArraySource
 from tomostain.io.full_disk import naming_full_disk
@@ -183,11 +182,10 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
 
     placement = job.volume.placement
     if placement is not None and placement.is_turned:
-        warnings.warn(
+        warn_user(
             f"{request.out_path}: OME-Zarr cannot hold the directions of the axes ({placement.describe()}); they are "
             "stored for `export` to nrrd and vti, other software sees the position only",
             PlacementWarning,
-            stacklevel=3,
         )
     writers = [writer(request.out_path, job.provenance())]
     if request.uncertainty is not None:
@@ -204,10 +202,9 @@ def repair(writers: Sequence[StainedWriter], only: Sequence[int] | None, progres
     for writer in writers:
         if damaged := writer.repair(progress, only):
             names = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
-            warnings.warn(
+            warn_user(
                 f"{writer.path}: {len(damaged)} damaged shard(s) are stained again ({names}); check the disk",
                 DamagedDataWarning,
-                stacklevel=3,
             )
 
 

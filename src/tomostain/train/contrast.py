@@ -1,13 +1,12 @@
 """Whether bright µCT is bright histology, which unpaired training cannot learn."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
-from tomostain.errors import OutOfDistributionWarning
+from tomostain.errors import OutOfDistributionWarning, warn_user
 from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
 from tomostain.train.recipe import Recipe
 
@@ -40,10 +39,9 @@ def warn_about_contrast(recipe: Recipe, data: Dataset, fold: int | None) -> None
     correlation = contrast(pairs, recipe.ct_window)
     if correlation > 0 if recipe.inverted_ct else correlation < 0:
         remedy = "inverted_ct: false" if recipe.inverted_ct else "inverted_ct: true, as cyclegan-inverted"
-        warnings.warn(
+        warn_user(
             f"{data.path}: µCT, as recipe '{recipe.name}' sees it, and histology have opposite contrast (correlation "
             f"{correlation:.2f} before inversion). Without a paired term the networks may keep bright bright and dark "
             f"dark. Take {remedy}, or a paired recipe",
             OutOfDistributionWarning,
-            stacklevel=3,
         )

@@ -1,7 +1,6 @@
 """The model whose weights a training begins with."""
 
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from tomostain.config import parse_yaml
-from tomostain.errors import InputError, OutOfDistributionWarning
+from tomostain.errors import InputError, OutOfDistributionWarning, warn_user
 from tomostain.io.model_spec import RECIPE, SPEC, InitialModelRecord, ModelSpec
 from tomostain.io.models import Model, check_state, load_model
 from tomostain.models import find_model, model_name, suggest_builtin
@@ -125,12 +124,11 @@ class InitialModel:
         """Warn if the pairs have another voxel size than the training data of the model."""
         ratio = voxel_um / self.spec.voxel_um
         if abs(ratio - 1) > _TOLERANCE:
-            warnings.warn(
+            warn_user(
                 f"{dataset}: voxel size {voxel_um:g} µm, but the initial model {self.record.name} was trained at "
                 f"{self.spec.voxel_um:g} µm: structures are {1 / ratio:.2g} times as large in pixels. Prepare the "
                 "dataset at the voxel size of the model, or expect a longer training",
                 OutOfDistributionWarning,
-                stacklevel=4,
             )
 
     def load_into(self, networks: Networks) -> list[str]:

@@ -1,12 +1,11 @@
 """The µCT of a section: the volume that was stained, on the grid of the stained volume."""
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tomostain.errors import InputError, OtherInputWarning
+from tomostain.errors import InputError, OtherInputWarning, warn_user
 from tomostain.imaging.resampling import resample_volume
 from tomostain.io import Volume, open_volume
 from tomostain.io.metadata.units import check_voxel_um, format_sides, nearly_equal
@@ -74,7 +73,7 @@ def open_ct(
             parameter="voxel_um",
         )
     if is_input is False:
-        warnings.warn(f"{describe_other_input(used, volume)}. {ADVICE}", OtherInputWarning, stacklevel=3)
+        warn_user(f"{describe_other_input(used, volume)}. {ADVICE}", OtherInputWarning)
     return scan
 
 

@@ -1,6 +1,5 @@
 """Reading a stained volume (OME-Zarr 0.5) by slices, at any level of its pyramid."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -8,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomostain.errors import DamagedDataWarning, InputError
+from tomostain.errors import DamagedDataWarning, InputError, warn_user
 from tomostain.io.array_source import ArraySource, SizeUm, split_source
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_voxel_um
@@ -156,10 +155,9 @@ class StainedVolume(SliceIndexing):
             If a shard is missing or altered. The message names it. A volume without checksums passes, with a warning.
         """
         if getattr(self._verifier, "sums", {}) is None:
-            warnings.warn(
+            warn_user(
                 f"{self.path}: has no checksums (0/SHA256SUMS), so altered colours cannot be detected",
                 DamagedDataWarning,
-                stacklevel=3,
             )
         for level in range(len(self.levels)) if levels is None else levels:
             self._verifier.verify(level, progress=progress)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.deprecation import renamed
-from tomostain.errors import InputError, PlacementWarning
+from tomostain.errors import InputError, PlacementWarning, warn_user
 from tomostain.io.array_source import ArraySource
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
@@ -322,11 +321,10 @@ def _placement(path: Path, source: Source, voxel_um: tuple[float, float, float])
     if z is not None and y is not None and x is not None:
         placement = fit_placement(source.placement, (z, y, x), voxel_um)
     if placement is None:
-        warnings.warn(
+        warn_user(
             f"{path}: its position is not passed on: the unit of its origin is not known, and the voxel size in the "
             "file differs from the given one by another factor along each axis",
             PlacementWarning,
-            stacklevel=4,
         )
     return placement
 

@@ -151,7 +151,7 @@ def classify_volume(
     progress("classifying", shape[0], shape[0])
     share = far / total if total else float("nan")
     if classifier.familiarity is not None:
-        classifier.familiarity.warn(share, _name(source), stacklevel=2)
+        classifier.familiarity.warn(share, _name(source))
     return Classified(None, None, share) if collected is None else Classified(*collected, share)
 
 
@@ -204,7 +204,7 @@ def classify_image(
     if classifier.familiarity is not None:
         far, total = classifier.familiarity.far(features.reshape(len(features), -1)[:, ::7])
         share = far / total
-        classifier.familiarity.warn(share, source, stacklevel=2)
+        classifier.familiarity.warn(share, source)
     return Classified(labels, uncertainty, share)
 
 

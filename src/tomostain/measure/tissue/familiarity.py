@@ -6,13 +6,12 @@ data. A volume is unlike the training data if the share of far voxels is above t
 that were left out of the estimate, with a margin.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import OutOfDistributionWarning
+from tomostain.errors import OutOfDistributionWarning, warn_user
 
 Float = NDArray[np.float32]
 _QUANTILE = 0.99
@@ -52,15 +51,15 @@ class Familiarity:
         """Return the number of far voxels, and of all voxels, for features (F, N)."""
         return int((self.distances(features) > self.max_distance).sum()), features.shape[1]
 
-    def warn(self, share: float, source: str, stacklevel: int = 2) -> None:
+    def warn(self, share: float, source: str, stacklevel: int | None = None) -> None:
         """Issue an `OutOfDistributionWarning` if the share of far voxels is above the limit."""
         if share > self.max_share:
-            warnings.warn(
+            warn_user(
                 f"{source}: {100 * share:.0f} % of the voxels are unlike the training data of the tissue classifier "
                 f"(usual up to {100 * self.max_share:.0f} %); check stain, voxel size and grey values, "
                 "or give `labels`",
                 OutOfDistributionWarning,
-                stacklevel=stacklevel + 1,
+                stacklevel=None if stacklevel is None else stacklevel + 1,
             )
 
 

@@ -1,7 +1,6 @@
 """Exports of a stained volume: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer) and others."""
 
 import logging
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import check_keywords, suggest
 from tomostain.deprecation import renamed
-from tomostain.errors import InputError, OtherLevelWarning
+from tomostain.errors import InputError, OtherLevelWarning, warn_user
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, atomic_folder
 from tomostain.io.images import write_stack
@@ -181,9 +180,7 @@ def _level(volume: StainedVolume, to: str, level: int) -> int:
     coarsest = len(volume.levels) - 1
     if to not in FLIGHTS or level <= coarsest:
         return level
-    warnings.warn(
-        f"{volume.path}: has no level {level}; the film shows level {coarsest}", OtherLevelWarning, stacklevel=3
-    )
+    warn_user(f"{volume.path}: has no level {level}; the film shows level {coarsest}", OtherLevelWarning)
     return coarsest
 
 

@@ -5,14 +5,13 @@ format (https://teem.sourceforge.net/nrrd/format.html, "Space and orientation in
 """
 
 import gzip
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, PlacementWarning
+from tomostain.errors import InputError, PlacementWarning, warn_user
 from tomostain.io.metadata.placement import PATIENT, Placement
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.paths import StrPath
@@ -66,18 +65,16 @@ def warn_of_lost_placement(volume: StainedVolume, to: str, level: int = 0) -> No
         return  # the half voxel by which resampling moves the first voxel
     if to == "ome-zarr-0.4":
         if placement.is_turned:
-            warnings.warn(
+            warn_user(
                 f"{volume.path}: OME-Zarr cannot hold the directions of the axes, other software will ignore them "
                 f"({placement.describe()}); use `to=nrrd` or `to=vti` to keep them",
                 PlacementWarning,
-                stacklevel=3,
             )
         return
-    warnings.warn(
+    warn_user(
         f"{volume.path}: TIFF cannot hold the position of the volume ({placement.describe()}); it is in export.yaml "
         "only, use `to=nrrd` or `to=vti` to keep it",
         PlacementWarning,
-        stacklevel=3,
     )
 
 
