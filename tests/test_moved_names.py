@@ -17,6 +17,7 @@ MOVED = {
     "tomostain.io.volumes.volume": ("open_volume",),
     "tomostain.measure.morphometry.spheres": ("squared_distances",),
     "tomostain.measure.run": ("MAPS",),
+    "tomostain.napari.task_warnings": ("warnings_to",),
     "tomostain.ood.regional_reference": ("fit_reference",),
     "tomostain.register.locate": ("check_sizes", "shows_metal"),
     "tomostain.stain.job": ("Grey", "contexts_of", "filtered_chunk", "normalised_chunk", "with_volume_statistics"),

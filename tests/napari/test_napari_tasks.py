@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
+from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError, OutOfDistributionWarning, warn_user
 
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
@@ -120,13 +120,44 @@ def test_warnings_of_the_work_are_delivered_and_those_of_others_are_not(task, qt
 
     def work(progress, should_stop):
         for _ in range(2):  # the default filter would show the second one only once
-            warnings.warn("unlike the training data", OutOfDistributionWarning, stacklevel=1)
+            warn_user("unlike the training data", DamagedDataWarning)
 
     with qtbot.waitSignal(task.finished, timeout=120_000):
         task.start(work, on_warning=texts.append)
     assert texts == ["unlike the training data"] * 2
     with pytest.warns(OutOfDistributionWarning, match="main"):
-        warnings.warn("main", OutOfDistributionWarning, stacklevel=1)
+        warn_user("main", OutOfDistributionWarning)
+
+
+def test_a_thread_that_restores_its_warnings_meanwhile_does_not_lose_those_of_the_task(task, qtbot):
+    """`warnings.catch_warnings` restores functions and filters of the whole process at its end."""
+    texts, begun, entered, restored = [], threading.Event(), threading.Event(), threading.Event()
+
+    def other():
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("error")
+            entered.set()
+            assert begun.wait(300)
+        restored.set()
+
+    def work(progress, should_stop):
+        begun.set()
+        assert restored.wait(300)
+        for _ in range(2):
+            warn_user("after the other thread", OutOfDistributionWarning)
+
+    def work_inside(progress, should_stop):
+        warn_user("while the other thread records", OutOfDistributionWarning)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert entered.wait(300)
+    with qtbot.waitSignal(task.finished, timeout=120_000):
+        task.start(work_inside, on_warning=texts.append)
+    with qtbot.waitSignal(task.finished, timeout=120_000):
+        task.start(work, on_warning=texts.append)
+    thread.join(300)
+    assert texts == ["while the other thread records", *["after the other thread"] * 2]
 
 
 def test_only_the_latest_request_is_computed_and_delivered(qtbot):

@@ -11,9 +11,8 @@ from typing import Any, Generic, TypeVar
 from qtpy.QtCore import QCoreApplication, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from tomostain.errors import InterruptedRunError
+from tomostain.errors import InterruptedRunError, warnings_to
 from tomostain.napari.main_thread import Run, close_runs, main_thread, when_destroyed
-from tomostain.napari.task_warnings import warnings_to
 from tomostain.progress import Progress, ShouldStop
 
 R = TypeVar("R")
@@ -102,7 +101,8 @@ class TaskWidget(QWidget):
         on_error : callable, optional
             Takes the exception. After a request to stop, it is an `InterruptedRunError`.
         on_warning : callable, optional
-            Takes the text of each `OutOfDistributionWarning` and its subclasses.
+            Takes the text of each `OutOfDistributionWarning` and its subclasses that `tomostain.errors.warn_user`
+            issues in the thread of `work`, as this package does.
 
         Raises
         ------
