@@ -164,6 +164,18 @@ def test_aligned_images_stay_as_given():
     assert np.max(error_px(result.section, as_given)) < 0.2
 
 
+@pytest.mark.parametrize("pixel_um", [9.85, 10.15])
+def test_pixels_that_are_slightly_different_are_no_strain(pixel_um):
+    tissue = classes()
+    as_given = PlanarPose.as_given(MIDDLE)
+    slide = slide_of(tissue, as_given)
+    shape = [int((n - 1) * PIXEL_UM / pixel_um) + 1 for n in SHAPE]
+    parts = [ndimage.affine_transform(slide[..., c], [pixel_um / PIXEL_UM] * 2, output_shape=shape) for c in range(3)]
+    result = register_in_plane(ct_of(tissue), PIXEL_UM, np.stack(parts, axis=-1), pixel_um)
+    assert np.max(error_px(result.section, as_given)) < 0.3
+    assert np.abs(result.strain).max() < 0.003
+
+
 def test_a_start_pose_is_refined_and_nothing_else_searched(slice_and_slide, location):
     ct, rgb, pixel_um, *_ = slice_and_slide
     near = location.section

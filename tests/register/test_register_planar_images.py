@@ -47,3 +47,15 @@ def test_both_images_get_pixels_of_one_size():
     assert images.rgb.shape[:2] == tuple(n // 2 for n in SHAPE)
     assert max(images.at(40.0).ct.shape) == pytest.approx(SHAPE[1] / 4, abs=1)
     assert planar_images(ct_of(tissue), PIXEL_UM, slide, PIXEL_UM, 120).pixel_um == 2 * PIXEL_UM
+
+
+@pytest.mark.parametrize(("ct_um", "slide_um"), [(10.0, 10.15), (10.15, 10.0), (10.0, 10.003), (10.0, 10.5), (10.0, 10.0)])
+def test_a_position_has_the_same_pixel_in_both_images(ct_um, slide_um):
+    # The grey values state the position: 1 per µm in the slice, 1 per 20 µm on the slide.
+    rows = [np.arange(400) * um for um in (ct_um, slide_um)]
+    ct = np.repeat(rows[0][:, None], 300, axis=1)
+    slide = np.repeat(np.rint(rows[1] / 20)[:, None], 300, axis=1).astype(np.uint8)[..., None].repeat(3, axis=2)
+    images = planar_images(ct, ct_um, slide, slide_um, 1024)
+    place_um = np.arange(20, 380) * images.pixel_um
+    np.testing.assert_allclose(images.ct[20:380, 150], place_um, atol=0.05 * images.pixel_um)
+    np.testing.assert_allclose(20 * images.rgb[20:380, 150, 0], place_um, atol=20)

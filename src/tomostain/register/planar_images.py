@@ -22,6 +22,8 @@ _SEED_PIXELS = 4000
 _DARKEST_GLASS = 0.86
 # A border region of one value is outside of the field of view, if it covers more than this fraction of the slice.
 _MIN_PADDING = 0.001
+# Pixel sizes count as equal if they move no pixel of the image by more than this, pixels.
+_SAME_PX = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +141,15 @@ def planar_images(
     values = np.where(valid, values, values[valid].mean())
     grown = [(values * weights, voxel_um), (weights, voxel_um), (tissue.astype(np.float32), pixel_um)]
     grown += [(rgb[..., c].astype(np.float32), pixel_um) for c in range(3)]
-    small = [shrink(image, target / um) if target / um > 1.02 else image for image, um in grown]
+    small = [image if _has_pixels_of(image, um, target) else shrink(image, target / um) for image, um in grown]
     share = small[1]
     ct_small = (small[0] / np.maximum(share, 1e-3)).astype(np.float32)
     return PlanarImages(ct_small, share > 0.7, np.stack(small[3:], axis=-1), small[2] > 0.5, target)
+
+
+def _has_pixels_of(image: Float32, pixel_um: float, target_um: float) -> bool:
+    """Return whether the pixels of an image are those of `target_um`: a few percent are many pixels at its far side."""
+    return (target_um / pixel_um - 1) * max(image.shape) <= _SAME_PX
 
 
 def measured(ct: Float32) -> Bool:
