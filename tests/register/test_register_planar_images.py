@@ -49,7 +49,9 @@ def test_both_images_get_pixels_of_one_size():
     assert planar_images(ct_of(tissue), PIXEL_UM, slide, PIXEL_UM, 120).pixel_um == 2 * PIXEL_UM
 
 
-@pytest.mark.parametrize(("ct_um", "slide_um"), [(10.0, 10.15), (10.15, 10.0), (10.0, 10.003), (10.0, 10.5), (10.0, 10.0)])
+@pytest.mark.parametrize(
+    ("ct_um", "slide_um"), [(10.0, 10.15), (10.15, 10.0), (10.0, 10.003), (10.0, 10.5), (10.0, 10.0)]
+)
 def test_a_position_has_the_same_pixel_in_both_images(ct_um, slide_um):
     # The grey values state the position: 1 per µm in the slice, 1 per 20 µm on the slide.
     rows = [np.arange(400) * um for um in (ct_um, slide_um)]

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tomostain.register.strain_prior import STRAIN_PARAFFIN, STRAIN_RESIN, effective_samples, strain_cost
+from tomostain.geometry.section import Section
+from tomostain.register.strain_prior import (
+    STRAIN_PARAFFIN,
+    STRAIN_RESIN,
+    effective_samples,
+    histology_strain,
+    strain_cost,
+)
 
 WHOLE = np.ones((128, 128), bool)
 
@@ -40,3 +47,14 @@ def test_the_cost_is_the_negative_logarithm_of_the_normal_density():
     squares = 0.01**2 + 2 * 0.002**2 + 0.01**2
     assert strain_cost(strain, STRAIN_RESIN) == pytest.approx(squares / (2 * STRAIN_RESIN**2))
     assert strain_cost(strain, STRAIN_PARAFFIN) < strain_cost(strain, STRAIN_RESIN)
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 40.0, 180.0])
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_rotation_and_side_of_a_slide_are_no_strain(turn_deg, side):
+    angle = np.radians(turn_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1.0, side])
+    stretch = np.array([[1.02, 0.004], [0.004, 0.99]])
+    axes = np.zeros(3), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    section = Section(*axes, np.column_stack([turn @ stretch, [5.0, 7.0]]))
+    np.testing.assert_allclose(histology_strain(section), [0.02, -0.01, 0.004], atol=1e-12)

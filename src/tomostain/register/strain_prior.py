@@ -99,11 +99,16 @@ def prior_deviation(config: RegisterConfig, rgb: NDArray[np.uint8]) -> float:
 def histology_strain(section: Section) -> NDArray[np.float64]:
     """Return scale along rows, scale along columns, and shear of the histology, as strains; shape (3,).
 
+    The rotation and the side in `slide_to_section` are no strain (polar decomposition).
+
     Examples
     --------
     >>> axes = np.zeros(3), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
     >>> histology_strain(Section(*axes, np.array([[1.02, 0.01, 5.0], [0.01, 0.99, 7.0]]))).round(3).tolist()
     [0.02, -0.01, 0.01]
+    >>> histology_strain(Section(*axes, np.array([[0.0, -1.0, 5.0], [1.02, 0.0, 7.0]]))).round(3).tolist()
+    [0.02, 0.0, 0.0]
     """
-    linear = section.slide_to_section[:, :2]
-    return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
+    _, sizes, v = np.linalg.svd(section.slide_to_section[:, :2])
+    stretch = v.T @ np.diag(sizes) @ v
+    return np.array([stretch[0, 0] - 1, stretch[1, 1] - 1, stretch[0, 1]]) + 0.0
