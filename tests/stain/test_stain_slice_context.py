@@ -1,5 +1,7 @@
 """Models that also see neighbouring slices (2.5D): each slice gets its neighbours in every z chunk."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -183,3 +185,14 @@ def test_the_card_says_how_many_slices_and_wrong_channels_are_named(model, tmp_p
     save_model(tmp_path / "wrong", spec.model_copy(update={"generator": network}), built.state_dict())
     with pytest.raises(InputError, match="ct_slices 3, but its generator maps 1 channel"):
         load_translator(tmp_path / "wrong", "cpu")
+
+
+def test_slices_at_another_distance_than_in_training_are_named(model, grey):
+    # The training planes are one pixel of 5 µm apart; the distance may differ by 10 %, as in the plane.
+    options = {"config": StainConfig(**SMALL), "intensity": LEVELS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDistributionWarning)
+        stain_volume(model, (grey[:2], (5.4, 5.0, 5.0)), **options)
+        stain_volume(model, (grey[:2], (15.0, 5.0, 5.0)), **options, allow_voxel_mismatch=True)
+    with pytest.warns(OutOfDistributionWarning, match="slices are 15 µm apart.*3 neighbouring slices.*5 µm apart"):
+        stain_volume(model, (grey[:2], (15.0, 5.0, 5.0)), **options)

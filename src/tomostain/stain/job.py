@@ -29,7 +29,12 @@ from tomostain.stain.uncertainty import CYCLE, FULL_SCALE, NOVELTY
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
 from tomostain.stain.uncertainty_stainer import UncertaintyStainer
 from tomostain.stain.volume_statistics import check_instance_norm
-from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size, needs_resampling
+from tomostain.stain.voxel_size_check import (
+    check_isotropic,
+    check_voxel_size,
+    needs_resampling,
+    warn_of_slice_distance,
+)
 from tomostain.tiling.noise import SlicePosition
 
 WRITTEN_BYTES = 7  # Of each voxel that is written: its colours, as they are and compressed, and the coarser levels.
@@ -90,11 +95,14 @@ class StainJob:
         source = request.source
         ensemble = load_ensemble(request) if request.uncertainty is not None else ()
         translator = ensemble[0] if ensemble else request.load_model()
-        check_noise_input(ensemble or (translator,), request.noise_seed, request.noise_samples)
+        models = ensemble or (translator,)
+        check_noise_input(models, request.noise_seed, request.noise_samples)
         original, model_um = request.open_volume(), translator.spec.voxel_um
         resampled = request.resample and needs_resampling(original.voxel_um, model_um)
         volume = resample_volume(original, model_um) if resampled else original
         check_voxel_size(volume.voxel_um, model_um, source, allow_mismatch=request.allow_voxel_mismatch)
+        if not request.allow_voxel_mismatch:
+            warn_of_slice_distance(volume.voxel_um, model_um, max(each.spec.ct_slices for each in models), source)
         figure = None if request.intensity_figure is None else Path(request.intensity_figure)
         intensity = find_reference(
             original,
@@ -106,7 +114,7 @@ class StainJob:
         )
         report = check_volume(translator.reference, volume, intensity, source)
         report.warn()
-        config = _resolved(request.config, ensemble or (translator,), volume, source)
+        config = _resolved(request.config, models, volume, source)
         _log.info("%s: %s", source, volume.describe())
         _log.info("model: %s, on %s", translator.hash, translator.device)
         values = "normalised" if intensity is None else f"background {intensity.background:g}, bone {intensity.bone:g}"

@@ -1,6 +1,8 @@
 """Check the voxel size of a volume: a network recognises structures by their size in pixels."""
 
-from tomostain.errors import InputError
+import warnings
+
+from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.io.metadata.units import format_sides, nearly_equal
 
 TOLERANCE = 0.1
@@ -42,6 +44,34 @@ def check_voxel_size(
         raise InputError(
             f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; {advice}",
             parameter="voxel_um",
+        )
+
+
+def warn_of_slice_distance(
+    voxel_um: tuple[float, float, float], model_um: float, ct_slices: int, source: str, stacklevel: int = 2
+) -> None:
+    """Warn if a model sees several slices that are not within 10 % of the distance of those in its training data.
+
+    Parameters
+    ----------
+    voxel_um : tuple of float
+        Voxel size (z, y, x) of the volume, µm.
+    model_um : float
+        Pixel size of the training data, µm, and the distance of their slices.
+    ct_slices : int
+        Neighbouring slices that the model sees at once.
+    source : str
+        Named in the message.
+    stacklevel : int
+        As for `warnings.warn`.
+    """
+    if ct_slices > 1 and abs(voxel_um[0] / model_um - 1) > TOLERANCE:
+        warnings.warn(
+            f"{source}: its slices are {voxel_um[0]:g} µm apart, but the model sees {ct_slices} neighbouring slices, "
+            f"which were {model_um:g} µm apart in its training data. The colours are unreliable; set `resample=True` "
+            "to resample the volume",
+            OutOfDistributionWarning,
+            stacklevel=stacklevel + 1,
         )
 
 
