@@ -131,8 +131,8 @@ def register(
     existing(volume, "volume"), existing(slide, "slide")
     hint = search.hint
     scan = open_volume_or_image(volume, size, inputs.dataset, allow_missing=inputs.allow_missing)
-    if hint.start is not None and scan.shape[0] > 1:
-        check_start(hint.start, scan.shape, scan.voxel_um)
+    if (start := hint.in_volume(scan).start) is not None and scan.shape[0] > 1:
+        check_start(start, scan.shape, scan.voxel_um)
     if run.dry_run:
         image = open_slide_or_image(slide, inputs.pixel_um, inverted=inputs.invert_histology)
         for line in _plan(scan, image, settings.max_voxels):

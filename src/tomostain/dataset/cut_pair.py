@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.dataset.pair import Pair
+from tomostain.dataset.section_position import section_in_volume, state_volume
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.imaging.colour import ColourReference, colour_reference_from_rois, normalise_histology
@@ -16,7 +17,6 @@ from tomostain.imaging.intensity import IntensityReference, normalise_ct, refere
 from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.imaging.slide_reference import shrink_slide, slide_reference
 from tomostain.io import Slide, Volume
-from tomostain.io.metadata.placement import Placement
 
 Box = tuple[int, int, int, int]
 
@@ -60,7 +60,7 @@ def cut_pair(
     volume : Volume
     slide : Slide
     section : Section
-        Position of the slide in the volume.
+        Position of the slide in the volume, or in another copy of it (`section_in_volume`).
     name : str
         Id of the pair.
     config : CutConfig
@@ -80,6 +80,7 @@ def cut_pair(
         If volume and slide do not overlap, or bone, background or tissue is not found.
     """
     pixel_um = config.pixel_um
+    section = section_in_volume(section, volume)
     grid, shape = common_grid(section, volume.shape, volume.voxel_um, slide.shape, slide.pixel_um, pixel_um, source)
     raw = cut_volume(volume, volume.voxel_um, grid, shape, pixel_um, source=str(volume.path))
     histology, covered = slide_on_grid(slide, grid, shape, pixel_um)
@@ -109,12 +110,16 @@ def cut_pair(
         "levels": {"ct": ct_reference.to_dict(), "histology": colours.to_dict()},
         "slide_colours": slide.colours,
     }
-    grid = replace(
-        grid,
-        volume_origin_um=np.array((volume.placement or Placement()).along_axes_um),
-        region_um=np.multiply(volume.origin, volume.voxel_um),
-    )
+    grid = state_volume(grid, volume)
     return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict(), slices=slices), details
+
+
+def default_pixel_um(volume: Volume) -> float:
+    """Return the pixel size of a pair if none is stated, µm: the shortest side of the voxels of its volume.
+
+    Of a single image only rows and columns count. Across it, files often state a size that means nothing.
+    """
+    return float(min(volume.voxel_um if volume.shape[0] > 1 else volume.voxel_um[1:]))
 
 
 def neighbours(

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.dataset.cut_pair import CutConfig, cut_pair
+from tomostain.dataset.cut_pair import CutConfig, cut_pair, default_pixel_um
 from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.folds import make_folds
 from tomostain.dataset.loaded import LoadedDataset
@@ -276,7 +276,7 @@ def _specimen_pair(named: NamedSpecimen, config: PrepareConfig, voxel_um: float 
     volume, slide, rois = named.specimen.open_volume(), named.specimen.open_slide(), named.specimen.rois
     registration = config.registration
     settings = CutConfig(
-        pixel_um=voxel_um or float(min(volume.voxel_um)),
+        pixel_um=voxel_um or default_pixel_um(volume),
         margin_um=config.margin_um,
         ct_slices=config.ct_slices,
         ct_reference=None if rois.ct else _ct_reference(volume, config),

@@ -1,15 +1,17 @@
 """Hints for registration: a start pose, matching points, or an axis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
+from tomostain.dataset.section_position import section_in_volume
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, plane_in_box
+from tomostain.io import Volume
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.csv_files import read_csv, write_csv
 from tomostain.paths import StrPath
@@ -24,7 +26,7 @@ class Hint:
     Attributes
     ----------
     start : Section, optional
-        A start pose: only its neighbourhood is searched.
+        A start pose: only its neighbourhood is searched. It may state another copy of the volume, such as a region.
     axis : ndarray of float64, shape (3,), optional
         A direction (z, y, x) in the volume that lies in the section within 12°, such as the axis of the screw.
     accept : bool
@@ -49,6 +51,10 @@ class Hint:
     def given(self) -> bool:
         """Whether there is any hint."""
         return self.start is not None or self.axis is not None or self.accept
+
+    def in_volume(self, volume: Volume) -> "Hint":
+        """Return the hint with its start pose in the coordinates of a volume; see `section_in_volume`."""
+        return self if self.start is None else replace(self, start=section_in_volume(self.start, volume))
 
     def record(self) -> dict[str, dict[str, str | bool]]:
         """Return what `pair.yaml` states of the start pose; {} if neither its origin nor a refinement was chosen."""

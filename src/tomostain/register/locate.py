@@ -122,6 +122,7 @@ def locate_section(
         If the volume shows no bone, the slide no tissue, or their sizes do not fit together.
     """
     config = config or RegisterConfig()
+    hint = hint.in_volume(volume)
     place = choose_device(device)
     if intensity is None:
         intensity = manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))

@@ -10,6 +10,7 @@ from typing import TypedDict
 import yaml
 
 from tomostain.dataset.pair import save_pair
+from tomostain.dataset.section_position import state_volume
 from tomostain.io import Slide, Volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.io.output_folder import check_folder_name, check_sources_outside
@@ -118,7 +119,7 @@ def write_candidates(pair: PairFolder, location: Location, volume: Volume, slide
             name = CANDIDATE.format(number)
             command = pair.next_command.replace("{candidate}", shlex.quote(str(folder / f"{name}.yaml")))
             write_candidate(temporary / f"{name}.png", location, slide, section, number, command)
-            text = yaml.safe_dump(section.to_dict(), sort_keys=False)
+            text = yaml.safe_dump(state_volume(section, volume).to_dict(), sort_keys=False)
             (temporary / f"{name}.yaml").write_text(text, encoding="utf-8")
     return folder
 

@@ -78,6 +78,7 @@ def locate_in_plane(
         raise InputError("`axis`: a single µCT image has no axis to search along; remove it")
     if hint.start is not None and max(abs(hint.start.row[0]), abs(hint.start.column[0])) > _MAX_TILT:
         raise InputError("`init`: the pose leaves the plane of the µCT image; give a pose or landmarks with z of 0")
+    hint = hint.in_volume(volume)
     # Bone is not needed for the pose, but the pair is written in normalised grey values.
     intensity = manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
     ct, um = _square_pixels(volume)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
-from tomostain.dataset.cut_pair import CutConfig, cut_pair
+from tomostain.dataset.cut_pair import CutConfig, cut_pair, default_pixel_um
 from tomostain.dataset.pair import Pair
 from tomostain.geometry.section import Section
 from tomostain.imaging.slide_reference import slide_reference
@@ -121,7 +121,7 @@ def make_registration(
     InputError
         If volume and slide do not overlap at the pose, or a reference cannot be estimated.
     """
-    pixel_um = config.voxel_um or float(min(volume.voxel_um))
+    pixel_um = config.voxel_um or default_pixel_um(volume)
     white = slide_reference(slide, config.histology_background, config.histology_bone)
     settings = CutConfig(pixel_um, config.margin_um, location.intensity, white)
     pair, details = cut_pair(volume, slide, location.section, name, settings, str(slide.path))

@@ -11,6 +11,8 @@ from tomostain.io.metadata.placement import Placement
 Triple = tuple[float, float, float]
 _RESAMPLED_VOXELS = 4
 """Resampling to smaller voxels moves the first voxel back by fewer voxels. A larger distance is a stated position."""
+_LARGER_VOXELS = (2.01, 32.0)
+"""Sides of the voxels of a coarser copy, in voxels. A position of half a voxel may also be that of the first corner."""
 
 
 def stated_origin_um(stated: object) -> Triple:
@@ -56,11 +58,23 @@ def offset_between(
         may_be_region = not is_zero(region) and is_zero(recorded)
         is_compared = may_be_region or _is_of_resampling(stated, voxel_um)
     elif is_zero(stated):
-        is_compared = bool((other_stated >= 0).all()) and _is_of_resampling(other_stated, voxel_um)
+        is_near = bool((other_stated >= 0).all()) and _is_of_resampling(other_stated, voxel_um)
+        is_compared = is_near or _is_of_larger_voxels(other_stated, voxel_um)
     else:
         is_compared = True
     z, y, x = (float(value) for value in recorded - region + (stated - other_stated) * is_compared)
     return z, y, x
+
+
+def _is_of_larger_voxels(stated_um: NDArray[np.float64], voxel_um: Triple) -> bool:
+    """Return whether a position can be that of a copy with larger voxels, which are cubes.
+
+    It is half the difference of the voxel sizes along each axis, so that all three give the same larger size.
+    """
+    larger_um = 2 * stated_um + voxel_um
+    low, high = _LARGER_VOXELS
+    is_cube = bool(np.ptp(larger_um) <= 1e-3 * larger_um.max())
+    return is_cube and bool((stated_um >= 0).all()) and low * min(voxel_um) < larger_um.max() <= high * min(voxel_um)
 
 
 def _is_of_resampling(stated_um: NDArray[np.float64], voxel_um: Triple) -> bool:
