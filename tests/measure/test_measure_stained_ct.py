@@ -104,6 +104,17 @@ def test_another_ct_whose_grey_values_cannot_be_estimated_is_refused_with_a_way_
         assert inputs.reference
 
 
+@pytest.mark.parametrize("levels", [None, {}])
+def test_a_ct_of_unknown_grey_values_that_cannot_be_estimated_is_refused_with_a_way_out(tmp_path, levels):
+    flat = write(tmp_path / "flat.tif", np.full((8, 64, 64), 500, np.uint16))
+    message = "flat.tif: its grey values of background and bone cannot be estimated; give `labels`, or the µCT with a"
+    with pytest.raises(InputError, match=message) as raised:
+        assert open_inputs(MeasureSources(ct=flat)).reference
+    assert "`intensity`" not in str(raised.value)
+    with pytest.raises(InputError, match=message):
+        reference_of(open_volume(flat), {"levels": levels})
+
+
 def test_a_type_that_cannot_hold_the_stored_grey_values_is_refused():
     eight_bits = Volume.from_array((bone_and_marrow(0) // 256).astype(np.uint8), 20.0)
     levels = {"levels": {"background": BACKGROUND, "bone": BONE}}

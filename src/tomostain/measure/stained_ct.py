@@ -93,9 +93,7 @@ def reference_of(ct: Volume, provenance: Mapping[str, Any], *, has_stored_levels
     InputError
         If the type of the µCT cannot hold the grey values of the staining, or they cannot be estimated.
     """
-    if not has_stored_levels:
-        return _estimated_reference(ct)
-    stated = provenance.get("levels", {})
+    stated = provenance.get("levels", {}) if has_stored_levels else {}
     if isinstance(stated, dict) and {"background", "bone"} <= stated.keys():
         reference = IntensityReference(float(stated["background"]), float(stated["bone"]))
         if ct.dtype.kind in "iu" and max(stated.values()) > np.iinfo(ct.dtype).max:
@@ -105,16 +103,18 @@ def reference_of(ct: Volume, provenance: Mapping[str, Any], *, has_stored_levels
                 parameter="ct",
             )
         return reference
-    return volume_reference(ct, source=str(ct.path))
+    return _estimated_reference(ct, is_other=not has_stored_levels)
 
 
-def _estimated_reference(ct: Volume) -> IntensityReference:
-    """Estimate the grey values of a µCT that is not the one that was stained."""
+def _estimated_reference(ct: Volume, *, is_other: bool) -> IntensityReference:
+    """Estimate the grey values of a µCT: of one that is not the one that was stained, or that no result states."""
     try:
         return volume_reference(ct, source=str(ct.path))
     except InputError as error:
-        raise InputError(
-            f"{ct.path}: is not the µCT that was stained, and its grey values of background and bone cannot be "
-            "estimated; give the µCT that was stained",
-            parameter="ct",
-        ) from error
+        problem = "its grey values of background and bone cannot be estimated"
+        sentence = (
+            f"is not the µCT that was stained, and {problem}; give the µCT that was stained"
+            if is_other
+            else f"{problem}; give `labels`, or the µCT with a stained volume that was made with both grey values"
+        )
+        raise InputError(f"{ct.path}: {sentence}", parameter="ct") from error
