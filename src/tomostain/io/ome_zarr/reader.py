@@ -1,6 +1,6 @@
 """Reading a stained volume (OME-Zarr 0.5) by slices, at any level of its pyramid."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_arrays, read_window
 from tomostain.io.ome_zarr.origin import offset_between, stated_origin_um
+from tomostain.io.ome_zarr.provenance import checked_provenance
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
@@ -308,30 +309,8 @@ def open_stained(path: StainedSource, *, voxel_um: SizeUm | None = None) -> Stai
         attributes, names, arrays = open_arrays(path)
         _, scales = read_level_scales(attributes)
         placements = read_placements(attributes)
-    for array in arrays:
-        if array.ndim != 4 or array.shape[0] != 3 or array.dtype != np.uint8:
-            raise InputError(
-                f"{path}: holds {array.dtype} of shape {array.shape}, not three 8-bit channels (c, z, y, x)"
-            )
-    plan: Any = attributes.get("tomostain")
-    if isinstance(plan, Mapping) and plan.get("shape", list(arrays[0].shape[1:])) != list(arrays[0].shape[1:]):
-        raise InputError(
-            f"{path}: was written with the shape {str(plan['shape'])[:60]}, but its array has {arrays[0].shape[1:]}; "
-            "zarr.json was changed, so copy or stain the volume again"
-        )
-    shards = arrays[0].shards
-    if isinstance(plan, Mapping) and shards and plan.get("slab", shards[1]) != shards[1]:
-        raise InputError(
-            f"{path}: was written with {str(plan['slab'])[:20]} slices in a shard, but its shards have {shards[1]}; "
-            "zarr.json was changed, so copy or stain the volume again"
-        )
-    provenance = plan.get("provenance", {}) if isinstance(plan, Mapping) else {}
-    if not isinstance(provenance, Mapping):
-        raise InputError(
-            f"{path}: its provenance is {type(provenance).__name__}, not a mapping; zarr.json was changed, so copy or "
-            "stain the volume again"
-        )
-    return StainedVolume(path, arrays, scales, dict(provenance), placements, ShardVerifier(path, arrays, names))
+    provenance = checked_provenance(path, attributes, arrays)
+    return StainedVolume(path, arrays, scales, provenance, placements, ShardVerifier(path, arrays, names))
 
 
 def check_stained(path: StrPath, progress: Progress = silent) -> list[str] | None:

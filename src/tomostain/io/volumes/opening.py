@@ -17,7 +17,8 @@ from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.missing import clipped
 from tomostain.io.volumes.registry import find_reader, volume_formats
 from tomostain.io.volumes.slice_folder import SLICE_FOLDER
-from tomostain.io.volumes.volume import Volume, VolumeSource, check_size, logger, volume_of_source
+from tomostain.io.volumes.stated import check_size
+from tomostain.io.volumes.volume import Volume, VolumeSource, logger, volume_of_source
 from tomostain.io.volumes.voxel_size import check_numbering_step
 from tomostain.io.volumes.ways_out import way_out
 

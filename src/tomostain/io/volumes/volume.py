@@ -1,7 +1,6 @@
 """µCT volumes of any common format. Shape and voxel size are read first, slices when they are needed."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,17 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.deprecation import renamed
-from tomostain.errors import InputError, PlacementWarning, warn_user
+from tomostain.errors import InputError
 from tomostain.io.array_source import ArraySource
-from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
-from tomostain.io.metadata.placement import Placement, fit_placement
-from tomostain.io.metadata.units import check_pixels, check_voxel_um, format_sides, nearly_equal
+from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.units import check_voxel_um, format_sides
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.fingerprint import fingerprint_of, fingerprint_slices
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.missing import Ranges, clipped, format_slices
+from tomostain.io.volumes.stated import check_size, describe_given, placement_of
 from tomostain.io.volumes.voxel_size import find_voxel
 from tomostain.paths import StrPath
 
@@ -296,45 +295,10 @@ def volume_of_source(path: Path, source: Source, voxel_um: tuple[float, float, f
     check_size(path, source)
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
-    voxel, voxel_from = (voxel_um, _given(path, source, voxel_um)) if voxel_um else find_voxel(path, source)
+    voxel, voxel_from = (voxel_um, describe_given(path, source, voxel_um)) if voxel_um else find_voxel(path, source)
     sizes = format_sides(voxel)
     logger.info("%s: voxel size %s µm %s", path, sizes, "given" if voxel_um else f"from {voxel_from}")
-    return Volume(path, shape, dtype, voxel, voxel_from, source, placement=_placement(path, source, voxel))
-
-
-def _given(path: Path, source: Source, voxel_um: tuple[float, float, float]) -> str:
-    """Return the words for a voxel size that the user gave, with the one that the files state if it differs."""
-    try:
-        stated, stated_in = find_voxel(path, source)
-    except InputError:
-        return "given"
-    is_same = all(nearly_equal(size, other) for size, other in zip(stated, voxel_um, strict=True))
-    return "given" if is_same else f"given, although {stated_in} states {format_sides(stated)} µm"
-
-
-def _placement(path: Path, source: Source, voxel_um: tuple[float, float, float]) -> Placement | None:
-    """Return where a volume lies, µm; None, with a warning, if its position cannot be converted to µm."""
-    if source.placement is None or source.placement.is_default:
-        return None
-    placement = None
-    z, y, x = source.step or source.spacing
-    if z is not None and y is not None and x is not None:
-        placement = fit_placement(source.placement, (z, y, x), voxel_um)
-    if placement is None:
-        warn_user(
-            f"{path}: its position is not passed on: the unit of its origin is not known, and the voxel size in the "
-            "file differs from the given one by another factor along each axis",
-            PlacementWarning,
-        )
-    return placement
-
-
-def check_size(path: Path, source: Source) -> None:
-    """Raise if a source is no volume, or one slice of it is too large."""
-    if len(source.shape) != 3 or min(source.shape) < 1:
-        raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
-    check_pixels(path, source.shape[1:])
-    check_decoded_size(path, math.prod(source.shape[1:]), source.dtype.itemsize, None)
+    return Volume(path, shape, dtype, voxel, voxel_from, source, placement=placement_of(path, source, voxel))
 
 
 __getattr__ = renamed(
