@@ -129,3 +129,11 @@ def test_a_pair_of_a_region_is_cut_from_a_region_with_and_without_a_record(
     assert shown_um(volume, section_of_pair(50.0, region)) == pytest.approx(Z_UM, abs=2)
     if records or placement is not None:
         assert shown_um(volume, section_of_pair(Z_UM, whole(placement))) == pytest.approx(Z_UM, abs=2)
+
+
+def test_a_copy_of_a_region_without_a_position_is_cut_where_the_slide_lies(tmp_path: Path) -> None:
+    """Its records are those of a stained whole volume: the section of the pair is in the coordinates of the region."""
+    region = whole(None).region((10, 0, 0), (40, 30, 30))
+    copy = Volume.from_array(np.asarray(region), 10.0)
+    volume = stained(tmp_path / "a.ome.zarr", copy, 100.0, {"input": {"name": "x"}})
+    assert shown_um(volume, section_of_pair(50.0, region)) == pytest.approx(Z_UM, abs=2)
