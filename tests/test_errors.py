@@ -1,15 +1,18 @@
 """Warnings name the line of the user, and go to the function that listens in their thread."""
 
+import contextlib
 import inspect
 import threading
 import warnings
-from pathlib import Path
 
 import pytest
 
-import tomostain
-from tomostain.errors import OutOfDistributionWarning, warn_user, warnings_to
+from tomostain.errors import InputError, OutOfDistributionWarning, warn_user, warnings_to
+from tomostain.evaluate import EvaluateConfig
 from tomostain.ood.check import VolumeReport
+from tomostain.register.config import RegisterConfig
+from tomostain.stain import StainConfig, stain_volume
+from tomostain.train import load_recipe
 
 LAYERS = """
 from contextlib import contextmanager
@@ -38,11 +41,31 @@ def this_line():
 
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_the_line_of_the_user_is_named_through_any_number_of_functions(number):
-    of_package = {}
-    exec(compile(LAYERS, str(Path(tomostain.__file__).with_name("layers.py")), "exec"), of_package)
+    of_package = {"__name__": "tomostain.layers"}
+    exec(compile(LAYERS, "layers.py", "exec"), of_package)
     with pytest.warns(OutOfDistributionWarning) as caught:
         of_package["outer"](number), (line := this_line())
     assert (caught[0].filename, caught[0].lineno) == (__file__, line)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: EvaluateConfig(doubt=True), "`doubt` is now `uncertainty`"),
+        (lambda: EvaluateConfig.model_validate({"doubt": True}), "`doubt` is now `uncertainty`"),
+        (lambda: RegisterConfig(most_strain=0.1), "most_strain is now max_strain"),
+        (lambda: RegisterConfig.from_dict({"most_strain": 0.1}), "most_strain is now max_strain"),
+        (lambda: StainConfig(slab=8), "`slab` is now `z_chunk`"),
+        (lambda: StainConfig.from_dict({"slab": 8}), "`slab` is now `z_chunk`"),
+        (lambda: stain_volume("none", "none.tif", "none", levels=1), "`levels` is now `intensity`"),
+        (lambda: load_recipe("tomostain-slab"), "the recipe 'tomostain-slab' is now"),
+    ],
+)
+def test_the_line_of_the_user_is_named_for_an_older_name(call, message):
+    """Python shows a `DeprecationWarning` only if the line is of the program that the user runs."""
+    with pytest.warns(DeprecationWarning, match=message) as caught, contextlib.suppress(InputError):
+        call()
+    assert (caught[0].filename, caught[0].lineno) == (__file__, call.__code__.co_firstlineno)
 
 
 def test_a_stack_level_counts_from_the_method():

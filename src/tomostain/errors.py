@@ -4,12 +4,11 @@
 """
 
 import contextlib
-import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tomostain.deprecation import renamed
@@ -106,8 +105,8 @@ class SplitWarning(OutOfDistributionWarning):
     """A specimen or a pair may be in training and test set, so that scores are too good. The command line shows it."""
 
 
-# Frames of these files are not the user's: those of this package, and of the context managers that it calls.
-_OWN_FILES = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)
+# Frames of these packages are not the user's: this one, and those through which its functions call each other.
+_NOT_OF_USER = ("tomostain", "contextlib", "pydantic")
 _of_thread = threading.local()
 
 
@@ -136,10 +135,14 @@ def warn_user(message: str, category: type[Warning] = UserWarning, stacklevel: i
         warnings.warn(message, category, stacklevel=stacklevel + 1)
     else:
         frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FILES):
+        while frame.f_back is not None and _module(frame).split(".")[0] in _NOT_OF_USER:
             frame = frame.f_back
-        module, registry = frame.f_globals.get("__name__"), frame.f_globals.setdefault("__warningregistry__", {})
-        warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
+        file, registry = frame.f_code.co_filename, frame.f_globals.setdefault("__warningregistry__", {})
+        warnings.warn_explicit(message, category, file, frame.f_lineno, _module(frame), registry)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Options of an evaluation."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypedDict
@@ -9,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tomostain.config import Config
 from tomostain.devices import choose_device
+from tomostain.errors import warn_user
 from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.paths import StrPath
 from tomostain.stain import StainConfig
@@ -81,7 +81,7 @@ class EvaluateConfig(Config):
     def _older_names(cls, values: Mapping[str, object]) -> dict[str, object]:
         values = dict(values)
         if "doubt" in values:
-            warnings.warn("`doubt` is now `uncertainty`", DeprecationWarning, stacklevel=2)
+            warn_user("`doubt` is now `uncertainty`", DeprecationWarning)
             values["uncertainty"] = values.pop("doubt")
         if values.get("lpips", "") is None:
             values["lpips"] = "none"

@@ -1,12 +1,12 @@
 """Options of registration."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tomostain.config import Config
+from tomostain.errors import warn_user
 
 # Older names of options. `pair.yaml` has them on disk.
 _OLDER_NAMES = {"max_strain": "most_strain", "max_voxels": "most_voxels"}
@@ -87,7 +87,7 @@ class RegisterConfig(Config):
     def _accept_older_names(cls, values: dict[str, Any]) -> dict[str, Any]:
         for older, name in _RENAMED.items():
             if older in values:
-                warnings.warn(f"the registration option {older} is now {name}", DeprecationWarning, stacklevel=2)
+                warn_user(f"the registration option {older} is now {name}", DeprecationWarning)
         return _renamed(values, _RENAMED)
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Literal, Self, TypedDict
 from pydantic import Field, model_validator
 
 from tomostain.config import Config
+from tomostain.errors import warn_user
 from tomostain.networks.precision import PrecisionChoice
 from tomostain.tiling.grid import Blend
 
@@ -75,7 +76,7 @@ class StainConfig(Config):
     @classmethod
     def _accept_older_names(cls, values: object) -> object:
         if isinstance(values, dict) and "slab" in values and "z_chunk" not in values:
-            warnings.warn("`slab` is now `z_chunk`", DeprecationWarning, stacklevel=3)
+            warn_user("`slab` is now `z_chunk`", DeprecationWarning)
             values = {"z_chunk" if name == "slab" else name: value for name, value in values.items()}
         return values
 

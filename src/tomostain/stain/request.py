@@ -4,14 +4,13 @@ To add an option: add a field to `StainRequest` and to `StainOptions` here, and 
 """
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, get_args
 
 from tomostain.config import check_keywords
-from tomostain.errors import InputError
+from tomostain.errors import InputError, warn_user
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
 from tomostain.io.array_source import ArraySource
@@ -300,7 +299,7 @@ def make_request(
     current: dict[str, object] = {}
     for name, value in options.items():
         if name in RENAMED:
-            warnings.warn(f"`{name}` is now `{RENAMED[name]}`", DeprecationWarning, stacklevel=3)
+            warn_user(f"`{name}` is now `{RENAMED[name]}`", DeprecationWarning)
         current[RENAMED.get(name, name)] = value
     if not isinstance(volume, str | os.PathLike | Volume):
         volume = open_volume(volume, voxel_um=options.get("voxel_um"))

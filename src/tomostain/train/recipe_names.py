@@ -1,10 +1,9 @@
 """Older names of recipes, and of their keys and terms, which still work."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from tomostain.errors import DeprecatedNameWarning
+from tomostain.errors import DeprecatedNameWarning, warn_user
 from tomostain.train.terms import current_name
 
 _RENAMED_RECIPES = {"tomostain-slab": "tomostain-context", "tomostain-slab-cpu": "tomostain-context-cpu"}
@@ -15,7 +14,7 @@ def current_recipe_name(name: str) -> str:
     """Return the current name of a recipe that comes with tomostain; an older name gives a DeprecationWarning."""
     if name not in _RENAMED_RECIPES:
         return name
-    warnings.warn(f"the recipe '{name}' is now '{_RENAMED_RECIPES[name]}'", DeprecatedNameWarning, stacklevel=3)
+    warn_user(f"the recipe '{name}' is now '{_RENAMED_RECIPES[name]}'", DeprecatedNameWarning)
     return _RENAMED_RECIPES[name]
 
 
@@ -25,7 +24,7 @@ def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         name = _RENAMED.get(key, key)
         if name != key:
-            warnings.warn(f"the recipe key '{key}' is now '{name}'", DeprecatedNameWarning, stacklevel=3)
+            warn_user(f"the recipe key '{key}' is now '{name}'", DeprecatedNameWarning)
         if name in current:
             raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
         current[name] = value

@@ -18,7 +18,6 @@ asks for a name that is not registered yet::
 """
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -28,7 +27,7 @@ from typing import Literal, TypedDict, Unpack
 from torch import Tensor, nn
 
 from tomostain.config import suggest
-from tomostain.errors import DeprecatedNameWarning, InputError
+from tomostain.errors import DeprecatedNameWarning, InputError, warn_user
 from tomostain.networks.perceptual import MIN_SIDE_PX, PerceptualDistance
 from tomostain.train import losses
 from tomostain.train.step import Step
@@ -194,7 +193,7 @@ def current_name(name: str) -> str:
     """Return the name of a term today, with a deprecation warning if `name` is an older one."""
     if name not in RENAMED:
         return name
-    warnings.warn(f"the loss term '{name}' is now '{RENAMED[name]}'", DeprecatedNameWarning, stacklevel=3)
+    warn_user(f"the loss term '{name}' is now '{RENAMED[name]}'", DeprecatedNameWarning)
     return RENAMED[name]
 
 
