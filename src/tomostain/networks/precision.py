@@ -4,7 +4,6 @@ They multiply numbers of 16 bits and sum the products in single precision. The v
 bits in float16, to 8 in bfloat16. For the effect on the image see docs/explanation/speed.md.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from tomostain.devices import has_float16
-from tomostain.errors import InputError
+from tomostain.errors import InputError, warn_user
 from tomostain.networks.kernels import put_channels_last
 
 N = TypeVar("N", bound=nn.Module)
@@ -82,10 +81,9 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
             parameter="precision",
         )
     if precision == "bfloat16" and not (capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")):
-        warnings.warn(
+        warn_user(
             "precision bfloat16: this CPU has neither AMX nor AVX512-BF16 and takes several times as long as with "
             "float32",
-            stacklevel=2,
         )
     return put_channels_last(network.to(getattr(torch, precision)))
 

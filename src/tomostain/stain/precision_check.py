@@ -1,7 +1,6 @@
 """How far half precision is from float32, measured on tiles of the volume that is stained."""
 
 import logging
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tomostain.errors import warn_user
 from tomostain.stain.translator import Translator
 
 TILES, TILE_PX = 4, 512
@@ -109,8 +109,7 @@ class PrecisionComparison:
             return
         _log.info("%s", deviation)
         if deviation.large_share > MAX_LARGE_SHARE:
-            warnings.warn(
+            warn_user(
                 f"{deviation}, and by more than {LARGE_LEVELS} in {100 * deviation.large_share:.3g} % of the values; "
                 "set `precision=float32` for colours that do not depend on the precision",
-                stacklevel=2,
             )

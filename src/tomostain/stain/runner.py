@@ -6,7 +6,6 @@ The launches of a network take longer than its computation on small images. A gr
 import copy
 import logging
 import threading
-import warnings
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from tomostain.errors import warn_user
 from tomostain.networks.cuda_capture import capturing
 from tomostain.networks.kernels import accelerate_cuda, is_fusable
 from tomostain.stain.synchronisation import refusing_synchronisation
@@ -89,7 +89,7 @@ def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
         raise
     except Exception as error:  # Triton raises many kinds, for instance where there is no C compiler.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warnings.warn(f"the fused layers do not run on this GPU ({reason}); torch's are used", stacklevel=2)
+        warn_user(f"the fused layers do not run on this GPU ({reason}); torch's are used")
         return None
     return fast
 

@@ -1,13 +1,12 @@
 """The map of the uncertainty of a stained slice, as the verb ``stain`` writes it."""
 
 import os
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, warn_user
 from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io.models import REVERSE
 from tomostain.io.models import Model as StoredModel
@@ -134,7 +133,7 @@ def _finite_cycle_error(
     if not (translator.may_fall_back and translator.in_float32) or np.isfinite(error).all():
         return error
     where = f"slice {position.origin[position.axis]}"
-    warnings.warn(f"uncertainty: {where} is not finite in {translator.precision}; computed in float32", stacklevel=2)
+    warn_user(f"uncertainty: {where} is not finite in {translator.precision}; computed in float32")
     return cycle_error(translator.in_float32(), ct, config, position)
 
 

@@ -1,8 +1,6 @@
 """Check the voxel size of a volume: a network recognises structures by their size in pixels."""
 
-import warnings
-
-from tomostain.errors import InputError, OutOfDistributionWarning
+from tomostain.errors import InputError, OutOfDistributionWarning, warn_user
 from tomostain.io.metadata.units import format_sides, nearly_equal
 
 TOLERANCE = 0.1
@@ -48,7 +46,7 @@ def check_voxel_size(
 
 
 def warn_of_slice_distance(
-    voxel_um: tuple[float, float, float], model_um: float, ct_slices: int, source: str, stacklevel: int = 2
+    voxel_um: tuple[float, float, float], model_um: float, ct_slices: int, source: str, stacklevel: int | None = None
 ) -> None:
     """Warn if a model sees several slices that are not within 10 % of the distance of those in its training data.
 
@@ -62,16 +60,16 @@ def warn_of_slice_distance(
         Neighbouring slices that the model sees at once.
     source : str
         Named in the message.
-    stacklevel : int
-        As for `warnings.warn`.
+    stacklevel : int, optional
+        As for `warnings.warn`. By default the line of the user is named.
     """
     if ct_slices > 1 and abs(voxel_um[0] / model_um - 1) > TOLERANCE:
-        warnings.warn(
+        warn_user(
             f"{source}: its slices are {voxel_um[0]:g} µm apart, but the model sees {ct_slices} neighbouring slices, "
             f"which were {model_um:g} µm apart in its training data. The colours are unreliable; set `resample=True` "
             "to resample the volume",
             OutOfDistributionWarning,
-            stacklevel=stacklevel + 1,
+            None if stacklevel is None else stacklevel + 1,
         )
 
 

@@ -1,13 +1,14 @@
 """Where the Triton programs can run, sizes of their blocks, and memory for their results."""
 
 import os
-import warnings
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from tomostain.errors import warn_user
 
 # Values of a block of pixels × channels; the backward pass needs more registers for each. At most this many channels
 # belong to one: 128 bytes in half precision.
@@ -40,10 +41,9 @@ def _works_on(device: torch.device) -> bool:
             spread_rows[1, 1](grad, result, 1, 1, 1, 1, R=1, BLOCK_P=16, BLOCK_C=8)
     except Exception as error:  # of any kind: a compiler's, a linker's, a driver's
         reason = (str(error).splitlines() or [""])[0]
-        warnings.warn(
+        warn_user(
             f"Triton does not work on {device}, so layers of torch are used, which take twice as long: "
-            f"{type(error).__name__}: {reason}",
-            stacklevel=2,
+            f"{type(error).__name__}: {reason}"
         )
         return False
     return True
