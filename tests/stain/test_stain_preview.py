@@ -31,12 +31,15 @@ def test_a_slice_is_that_of_the_stained_volume(model, volume, config):
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_slices_along_other_axes(model, volume, axis):
-    config = StainConfig(planes="yx"[axis - 1])
+@pytest.mark.parametrize("sigma", [0.0, 1.0])
+def test_slices_along_other_axes(model, volume, axis, sigma):
+    config = StainConfig(planes="yx"[axis - 1], gaussian_sigma=sigma)
     whole = stain_volume(model, volume, config=config, intensity=LEVELS)
-    plane = open_preview(StainRequest(model, volume, intensity=LEVELS)).slice(9, axis)
-    np.testing.assert_allclose(plane.rgb.astype(int), np.take(whole, 9, axis).astype(int), atol=1)
-    np.testing.assert_array_equal(plane.ct, np.take(volume[:], 9, axis))
+    preview = open_preview(StainRequest(model, volume, config=StainConfig(gaussian_sigma=sigma), intensity=LEVELS))
+    for index in (0, 9, volume.shape[axis] - 1):
+        plane = preview.slice(index, axis)
+        np.testing.assert_allclose(plane.rgb.astype(int), np.take(whole, index, axis).astype(int), atol=1)
+        np.testing.assert_array_equal(plane.ct, np.take(volume[:], index, axis))
 
 
 def test_a_plane_along_z_is_the_slice_and_white_outside(model, volume):
@@ -58,7 +61,9 @@ def test_a_model_of_several_slices_sees_the_neighbours(tmp_path, volume):
     whole = stain_volume(model, volume, intensity=LEVELS)
     preview = open_preview(StainRequest(model, volume, intensity=LEVELS))
     np.testing.assert_allclose(preview.slice(7).rgb.astype(int), whole[7].astype(int), atol=1)
-    assert preview.slice(0, 1).rgb.shape == (20, 28, 3)
+    along_x = stain_volume(model, volume, config=StainConfig(planes="x"), intensity=LEVELS)
+    for index in (0, 13, 27):
+        np.testing.assert_allclose(preview.slice(index, 2).rgb.astype(int), along_x[:, :, index].astype(int), atol=1)
     plane = preview.plane(plane_cut((35.0, 0.0, 0.0), (1, 0, 0), (95.0, 115.0, 135.0), 5.0))
     np.testing.assert_allclose(plane.rgb.astype(int), whole[7].astype(int), atol=1)
 

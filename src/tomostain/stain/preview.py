@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.geometry.sampling import sample_section
 from tomostain.geometry.surfaces import Cut
+from tomostain.imaging.gaussian import gaussian_filter_3d
 from tomostain.imaging.intensity import normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND
 from tomostain.ood import VolumeReport, share_sentence
@@ -18,6 +19,7 @@ from tomostain.stain.job_statistics import with_volume_statistics
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slices import stain_slice
 from tomostain.tiling.noise import SlicePosition
+from tomostain.tiling.slice_context import clip_slices, repeat_ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +87,8 @@ class StainPreview:
             context = contexts_of(self.job, index, index + 1)[0]
             ct = volume.read(index, index + 1)[0]
         else:
-            planes = [self._plane(min(max(index + shift, 0), volume.shape[axis] - 1), axis) for shift in self._shifts]
-            ct = planes[len(planes) // 2]
-            context = self._normalised(np.stack(planes) if len(planes) > 1 else planes[0])
+            planes, ct = self._planes(index, axis)
+            context = self._normalised(planes if len(planes) > 1 else planes[0])
         position = self.job.position(index, axis)
         return StainedPlane(ct.astype(np.float32), self._stained(context, position), (rows, columns))
 
@@ -120,10 +121,16 @@ class StainPreview:
         half = self.job.ct_slices // 2
         return range(-half, half + 1)
 
-    def _plane(self, index: int, axis: int) -> NDArray[Any]:
-        first, end = [0, 0, 0], list(self.job.volume.shape)
-        first[axis], end[axis] = index, index + 1
-        return np.asarray(self.job.volume.block(first, end).squeeze(axis))
+    def _planes(self, index: int, axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the slices across an axis that the model sees, filtered as the volume is, and the one as stored."""
+        job, depth, half = self.job, self.job.volume.shape[axis], self.job.ct_slices // 2
+        start, stop, repeat = clip_slices(index - half, index + half + 1, depth)
+        first, end = [0, 0, 0], list(job.volume.shape)
+        first[axis], end[axis] = max(0, start - job.halo), min(depth, stop + job.halo)
+        block = np.asarray(job.volume.block(first, end))
+        filtered = gaussian_filter_3d(block, job.config.gaussian_sigma) if job.halo else block
+        planes = np.moveaxis(filtered, axis, 0)[start - first[axis] : stop - first[axis]]
+        return repeat_ends(planes, repeat), np.moveaxis(block, axis, 0)[index - first[axis]]
 
     def _normalised(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return grey values as the model sees them. NaN stays NaN."""
