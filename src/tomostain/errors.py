@@ -97,6 +97,10 @@ class ColourProfileWarning(OutOfDistributionWarning):
     """Colours are converted to sRGB, or a colour profile cannot be used. The command line shows it."""
 
 
+class MovedExclusionWarning(OutOfDistributionWarning):
+    """An exclusion that a person drew is kept, but its pair has moved. The command line shows it."""
+
+
 class PlacementWarning(OutOfDistributionWarning):
     """The position or the directions of a volume cannot be passed on to an output. The command line shows it."""
 

@@ -1,11 +1,16 @@
 """An exclusion that is drawn for a pair: written, read and honoured."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tomostain.dataset.exclusion import load_exclude, save_exclude
+from tomostain.dataset.exclusion import load_exclude, save_exclude, warn_of_moved_exclusion
 from tomostain.dataset.pair import Pair, load_pair, save_pair
-from tomostain.errors import InputError
+from tomostain.dataset.writer import save_dataset
+from tomostain.errors import InputError, MovedExclusionWarning
+from tomostain.geometry.section import Section
 
 
 @pytest.fixture
@@ -42,3 +47,38 @@ def test_an_exclusion_of_everything_or_of_another_size_is_refused(folder):
     with pytest.raises(InputError, match="has shape"):
         save_exclude(folder, np.zeros((12, 15), bool))
     assert not (folder / "exclude.tif").exists()
+
+
+# Pixels of 5 µm: the first µCT pixel, and the slide pixel on it, are moved by so many µm along the columns.
+@pytest.mark.parametrize(
+    ("in_volume_um", "on_slide_um", "warns"), [(0, 0, False), (10, 10, False), (100, 0, True), (0, 100, True)]
+)
+def test_an_exclusion_of_a_pair_that_moved_is_named(folder, tmp_path, in_volume_um, on_slide_um, warns):
+    def placed(volume_um, slide_um):
+        affine = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -slide_um]])
+        section = Section(np.array([30.0, 0.0, volume_um]), np.eye(3)[1], np.eye(3)[2], affine)
+        return replace(load_pair(folder), section=section.to_dict())
+
+    dataset = tmp_path / "dataset"
+    save_dataset(dataset, [placed(0.0, 0.0)])
+    exclude = np.zeros((12, 16), bool)
+    exclude[:6] = True
+    save_exclude(dataset / "pairs" / "A", exclude)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        save_dataset(dataset, [placed(in_volume_um, on_slide_um)], overwrite=True)
+    messages = [str(each.message) for each in caught if each.category is MovedExclusionWarning]
+    assert len(messages) == warns
+    assert all("up to 20 pixels" in message for message in messages)
+    np.testing.assert_array_equal(load_exclude(dataset / "pairs" / "A", (12, 16)), exclude)
+
+
+def test_nothing_is_said_where_nothing_is_known_of_the_earlier_pair(folder):
+    save_exclude(folder, np.zeros((12, 16), bool))
+    section = Section(np.zeros(3), np.eye(3)[1], np.eye(3)[2]).to_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_moved_exclusion(folder, section, (12, 16))
+        warn_of_moved_exclusion(folder, None, (12, 16))
+        (folder / "pair.yaml").write_text("origin_um: 3")
+        warn_of_moved_exclusion(folder, section, (12, 16))

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
 from tomostain.dataset.pair_images import image_header
-from tomostain.errors import InputError
+from tomostain.errors import InputError, MovedExclusionWarning, warn_user
+from tomostain.geometry.section import Section, grid_um
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, refuse_existing
 from tomostain.io.images import read_mask
 from tomostain.paths import StrPath
+
+# An exclusion is drawn by hand, so that a pair may move by a few pixels below it.
+_MOVED_PX = 5.0
 
 
 def load_exclude(folder: StrPath, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -76,6 +80,41 @@ def save_exclude(folder: StrPath, exclude: NDArray[np.bool_], *, overwrite: bool
         options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
         tifffile.imwrite(temporary, image, resolution=(1e4 / um,) * 2, resolutionunit="CENTIMETER", **options)  # type: ignore[arg-type]
     return path
+
+
+def warn_of_moved_exclusion(folder: StrPath, section: Mapping[str, Any] | None, shape: tuple[int, ...]) -> None:
+    """Warn if the exclusion in the folder of a pair was drawn where the pair that replaces it does not lie.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Folder of the pair that is replaced, with its `pair.yaml`.
+    section : mapping, optional
+        Section of the new pair, with the keys of `pair.yaml`.
+    shape : tuple of int
+        Rows and columns of the new pair. Another shape is an error when the exclusion is loaded.
+    """
+    path = Path(folder) / "exclude.tif"
+    if section is None or not is_there(path) or not is_there(Path(folder) / "pair.yaml"):
+        return
+    try:
+        values = read_yaml(Path(folder) / "pair.yaml")
+        before, now, pixel_um = Section.from_dict(values), Section.from_dict(section), stated_voxel_um(values, folder)
+    except InputError:  # nothing is known of the earlier pair
+        return
+    origins = [None if each is None else each.tolist() for each in (before.volume_origin_um, now.volume_origin_um)]
+    if origins[0] != origins[1]:
+        return
+    corners = grid_um((2, 2), 1.0) * (np.array(shape) - 1) * pixel_um
+    moved = [before.to_volume_um(corners) - now.to_volume_um(corners)]
+    moved.append(before.section_to_slide_um(corners) - now.section_to_slide_um(corners))
+    pixels = max(float(np.linalg.norm(each, axis=-1).max()) for each in moved) / pixel_um
+    if pixels > _MOVED_PX:
+        warn_user(
+            f"{path}: was drawn on an earlier pair, and the section of the new one lies up to {pixels:.0f} pixels from "
+            "it; check the exclusion, and draw it again if necessary",
+            MovedExclusionWarning,
+        )
 
 
 def stated_voxel_um(values: Mapping[str, Any], folder: StrPath) -> float:

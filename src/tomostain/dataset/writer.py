@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tomostain import __version__
 from tomostain.config import Config
 from tomostain.dataset.dataset import Dataset, load_dataset
-from tomostain.dataset.exclusion import load_exclude
+from tomostain.dataset.exclusion import load_exclude, warn_of_moved_exclusion
 from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair, save_pair
 from tomostain.dataset.qc_figure import write_qc
@@ -173,7 +173,10 @@ class DatasetWriter(DatasetBuilder):
         self.old = Path(old)
 
     def _drawn(self, pair: Pair) -> NDArray[np.bool_] | None:
-        return load_exclude(self.old / "pairs" / pair.id, pair.mask.shape)
+        folder = self.old / "pairs" / pair.id
+        drawn = load_exclude(folder, pair.mask.shape)
+        warn_of_moved_exclusion(folder, pair.section, pair.mask.shape)
+        return drawn
 
     def _store(
         self,

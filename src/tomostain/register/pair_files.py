@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import yaml
 
+from tomostain.dataset.exclusion import warn_of_moved_exclusion
 from tomostain.dataset.pair import save_pair
 from tomostain.dataset.section_position import state_volume
 from tomostain.io import Slide, Volume, write_image
@@ -133,6 +134,7 @@ def write_pair(folder: PairFolder, registration: Registration, details: dict[str
         f"normalised mutual information {mutual:.3f}, {pair.voxel_um:g} µm per pixel"
     )
     exclusion = _exclusion(folder.path)
+    warn_of_moved_exclusion(folder.path, pair.section, pair.mask.shape)
     with atomic_folder(folder.path, folder.overwrite or _only_candidates(folder.path)) as temporary:
         if exclusion is not None:
             (temporary / EXCLUDE).write_bytes(exclusion)
