@@ -57,8 +57,8 @@ class SectionKeywords(TypedDict, total=False):
     pixel_um: float | None
     blending: Blending
     ct: StrPath | None
-    voxel_um: float | Sequence[float] | None
     allow_missing: bool
+    voxel_um: float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -76,19 +76,19 @@ class SectionOptions:
         ``density`` or ``colour``: see `sample_section`.
     ct : path, optional
         The µCT that was stained.
+    allow_missing : bool
+        Fill slices of the µCT of which data are missing with zeros.
     voxel_um : float or sequence of float, optional
         Voxel size of `ct`, or (z, y, x), µm, instead of that in its file. Default: if the file states none, that of the
         volume that was stained.
-    allow_missing : bool
-        Fill slices of the µCT of which data are missing with zeros.
     """
 
     thickness_um: float = 0.0
     pixel_um: float | None = None
     blending: Blending = "density"
     ct: StrPath | None = None
-    voxel_um: float | Sequence[float] | None = None
     allow_missing: bool = False
+    voxel_um: float | Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.thickness_um) and self.thickness_um >= 0):
