@@ -105,6 +105,10 @@ class PlacementWarning(OutOfDistributionWarning):
     """The position or the directions of a volume cannot be passed on to an output. The command line shows it."""
 
 
+class SaturationWarning(OutOfDistributionWarning):
+    """The matter that is taken for bone is cut off at the top of the grey scale. The command line shows it."""
+
+
 class SplitWarning(OutOfDistributionWarning):
     """A specimen or a pair may be in training and test set, so that scores are too good. The command line shows it."""
 

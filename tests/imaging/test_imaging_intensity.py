@@ -1,5 +1,6 @@
 """Normalise images whose levels are known by construction."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, SaturationWarning
 from tomostain.imaging.colour import (
     ColourReference,
     colour_reference_from_rois,
@@ -17,8 +18,9 @@ from tomostain.imaging.colour import (
     white_balance,
 )
 from tomostain.imaging.intensity import IntensityReference, full_range_reference, normalise_ct, reference_from_rois
-from tomostain.imaging.intensity_estimation import estimate_reference, volume_reference
+from tomostain.imaging.intensity_estimation import estimate_reference, manual_reference, volume_reference
 from tomostain.imaging.regions import block_mean
+from tomostain.io import Volume
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy
 from tomostain.phantom.tissue import Label
@@ -349,7 +351,48 @@ def test_bone_that_is_cut_off_is_still_bone():
     for column in range(26, 96, 24):
         image[:, 24:96, column : column + 14] = 300.0
     scan = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
-    assert estimate_reference(scan).bone == pytest.approx(255, abs=2)
+    with pytest.warns(
+        SaturationWarning, match=r"scan: \d+% of what is taken for bone .* grey value \(255\): .* `ct_bone`"
+    ):
+        assert estimate_reference(scan, "scan").bone == pytest.approx(255, abs=2)
+    volume = Volume.from_array(scan, voxel_um=5.0, name="scan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert manual_reference(volume, None, 200.0).bone == 200
+
+
+def smoothed(image, rng, noise):
+    """Return an image as a scanner of 16 bits records it: blurred, noisy and cut off."""
+    blurred = np.stack([ndimage.gaussian_filter(plane, 0.7) for plane in image])
+    return np.clip(np.rint(blurred + rng.normal(0, noise, image.shape)), 0, 65535).astype(np.uint16)
+
+
+@pytest.mark.parametrize("bone", [24_900, 30_000, 37_000])
+def test_bone_next_to_titanium_may_have_a_fifth_of_the_grey_scale(bone):
+    rng = np.random.default_rng(1)
+    image = np.full((3, 220, 220), 13_700.0)
+    for column in range(6, 216, 26):
+        image[:, :, column : column + 13] = bone
+    image[:2, np.hypot(*np.ogrid[-110:110, -110:110]) < 75] = 120_000.0
+    image[2, 20:200, 104:116] = 120_000.0  # a slice through the edge of the screw
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reference = estimate_reference(smoothed(image, rng, 1200))
+    assert reference.bone == pytest.approx(bone, abs=300)
+    assert reference.background == pytest.approx(13_700, abs=100)
+
+
+def test_a_thick_place_in_porous_bone_that_is_cut_off_is_no_screw():
+    """The blurred edges of bone have up to all of its contrast: they are not the bone next to a screw."""
+    rng = np.random.default_rng(2)
+    image = np.full((3, 220, 220), 13_700.0)
+    image[:, 100:130, 10:40] = 90_000.0
+    for column in range(60, 140, 20):
+        image[:, :, column : column + 10] = 90_000.0
+    for column in range(150, 216, 10):  # trabeculae as thin as the blur
+        image[:, :, column : column + 5] = 34_000.0
+    with pytest.warns(SaturationWarning):
+        assert estimate_reference(smoothed(image, rng, 1200)).bone > 60_000
 
 
 def test_all_values_of_a_large_volume_are_normalised():

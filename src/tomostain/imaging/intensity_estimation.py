@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, SaturationWarning, warn_user
 from tomostain.imaging.intensity import IntensityReference, check_ct, check_finite
 from tomostain.imaging.regions import MIN_REGION_PX, background_and_core, block_mean, is_bone, padding, saturated_body
 from tomostain.integers import to_integers
@@ -16,6 +16,7 @@ from tomostain.io.volumes.base import VolumeLike, read_each
 from tomostain.io.volumes.missing import present_slices
 
 _SIDE_PX = 512
+_MAX_CUT_OFF = 0.5
 _MANUAL = (
     "state both grey values, of background and bone: `intensity` for stain, `ct_background` and `ct_bone` in the "
     "configuration of register and prepare"
@@ -46,10 +47,27 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
     InputError
         If the samples are empty, constant or not finite, or if no bone is found.
 
+    Warns
+    -----
+    SaturationWarning
+        If half of what is taken for bone has the largest grey value: it may be metal, or bone that is cut off.
+
     References
     ----------
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62–66.
     """
+    reference, cut_off = _estimate(samples, source)
+    if cut_off >= _MAX_CUT_OFF:
+        warn_user(
+            f"{source}: {cut_off:.0%} of what is taken for bone has the largest grey value ({float(samples.max()):g}): "
+            f"it may be metal, or bone that is cut off; look at the volume, and {_MANUAL}",
+            SaturationWarning,
+        )
+    return reference
+
+
+def _estimate(samples: NDArray[Any], source: str) -> tuple[IntensityReference, float]:
+    """Return the reference, and the share of the bone that is cut off at the top of the grey scale."""
     small, background, core = _regions(samples, source)
     zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
     low, high = np.percentile(small[core], [5, 95])
@@ -59,9 +77,11 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
     if means[1] - means[0] <= 2 * spread[0]:
         raise InputError(f"{source}: no bone is brighter than the noise; {_MANUAL}")
     background_grey, bone_grey = (zero + unit * mean for mean in means)
-    return IntensityReference(
+    reference = IntensityReference(
         background_grey, bone_grey, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
     )
+    # Without any noise, matter of one grey value is computed, and not cut off.
+    return reference, float((small[core] == 1).mean()) if spread[0] > 0 else 0.0
 
 
 def reference_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -176,7 +196,11 @@ def manual_reference(
     """
     if background is not None and bone is not None:
         return IntensityReference(background, bone)
-    reference = volume_reference(volume, n_slices, source)
+    samples = reference_samples(volume, n_slices, source)
+    if bone is not None:  # whatever was taken for bone does not matter
+        reference, _ = _estimate(samples, source)
+    else:
+        reference = estimate_reference(samples, source)
     if background is not None:
         reference = replace(reference, background=background, background_std=0.0, background_px=0)
     if bone is not None:

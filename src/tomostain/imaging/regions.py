@@ -20,7 +20,8 @@ _LEFT_PART = 0.02
 _CONTRAST = 0.06
 _BONE_PART = 0.1
 _SATURATED_PART = 0.001
-_SATURATED_CONTRAST = 0.24
+_SATURATED_THICK = 0.5
+_SATURATED_CONTRAST = 0.21
 _SATURATED_REST = 0.04
 
 
@@ -139,11 +140,11 @@ def saturated_body(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, same shape
         The voxels with the maximum value and their blurred rim. All False unless the maximum occurs in 0.1 % of the
-        voxels and in a thick body (`thick_bodies`).
+        voxels, and half of them belong to a thick body (`thick_bodies`): of bone with pores that is cut off, less do.
     """
     nothing = np.zeros(stack.shape, bool)
     plateau = stack == stack.max()
-    if plateau.mean() < _SATURATED_PART or not thick_bodies(plateau).any():
+    if plateau.mean() < _SATURATED_PART or thick_bodies(plateau).sum() < _SATURATED_THICK * plateau.sum():
         return nothing
     rim = in_parallel(lambda p: ndimage.distance_transform_edt(~p) <= _RIM_PX if p.any() else p, plateau)
     return np.asarray(np.stack(rim), dtype=bool)
