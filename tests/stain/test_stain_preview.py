@@ -1,10 +1,12 @@
 """Previews: single slices and oblique planes of a volume that is not stained yet."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from tests.support.toys import LEVELS, grey_values, toy_model
-from tomostain.errors import InputError
+from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.geometry.surfaces import plane_cut
 from tomostain.io import Volume
 from tomostain.stain import StainConfig, StainRequest, stain_volume
@@ -74,3 +76,17 @@ def test_normalised_values_and_what_is_refused(model, volume):
     assert preview.novelty == ""
     with pytest.raises(InputError, match="has no slice 20 along axis 0"):
         preview.slice(20)
+
+
+def test_slices_across_voxels_that_are_no_cubes_are_named(model):
+    # The model was trained on pixels of 5 µm; the rows of slices along y and x are 15 µm high.
+    flat = Volume.from_array(grey_values((8, 24, 28)), (15.0, 5.0, 5.0))
+    preview = open_preview(StainRequest(model, flat, intensity=LEVELS))
+    for axis in (1, 2):
+        with pytest.warns(OutOfDistributionWarning, match=rf"15 x 5 x 5 µm are not cubes.*along {'zyx'[axis]}"):
+            preview.slice(3, axis)
+    cubes = Volume.from_array(grey_values((8, 24, 28)), (5.3, 5.0, 5.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDistributionWarning)
+        preview.slice(3)
+        open_preview(StainRequest(model, cubes, intensity=LEVELS)).slice(3, 1)

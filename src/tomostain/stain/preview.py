@@ -18,6 +18,7 @@ from tomostain.stain.job import StainJob
 from tomostain.stain.job_statistics import with_volume_statistics
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slices import stain_slice
+from tomostain.stain.voxel_size_check import warn_of_stretched_slices
 from tomostain.tiling.noise import SlicePosition
 from tomostain.tiling.slice_context import clip_slices, repeat_ends
 
@@ -87,6 +88,8 @@ class StainPreview:
             context = contexts_of(self.job, index, index + 1)[0]
             ct = volume.read(index, index + 1)[0]
         else:
+            model_um = self.job.translator.spec.voxel_um
+            warn_of_stretched_slices(volume.voxel_um, model_um, axis, str(volume.path))
             planes, ct = self._planes(index, axis)
             context = self._normalised(planes if len(planes) > 1 else planes[0])
         position = self.job.position(index, axis)

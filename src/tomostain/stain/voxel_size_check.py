@@ -73,6 +73,32 @@ def warn_of_slice_distance(
         )
 
 
+def warn_of_stretched_slices(voxel_um: tuple[float, float, float], model_um: float, axis: int, source: str) -> None:
+    """Warn if slices along y (1) or x (2), whose rows run along z, have rows of another size than the training data.
+
+    Nothing is said if rows and columns of slices along z do not fit either: that was accepted when the volume was
+    opened.
+
+    Parameters
+    ----------
+    voxel_um : tuple of float
+        Voxel size (z, y, x) of the volume, µm.
+    model_um : float
+        Pixel size of the training data, µm.
+    axis : int
+        Axis across the slices; 0 for z, which needs no warning.
+    source : str
+        Named in the message.
+    """
+    differ = [abs(size / model_um - 1) > TOLERANCE for size in voxel_um]
+    if axis and differ[0] and not any(differ[1:]):
+        warn_user(
+            f"{source}: voxels of {format_sides(voxel_um)} µm are not cubes, so slices along {'zyx'[axis]} are "
+            "stretched and their colours are unreliable; set `resample=True` to resample the volume",
+            OutOfDistributionWarning,
+        )
+
+
 def check_isotropic(voxel_um: tuple[float, float, float], source: str) -> None:
     """Raise unless the three sides of a voxel are equal within 1 %, as staining along several axes needs.
 
