@@ -77,8 +77,11 @@ def detect_lacunae(
     centres = np.asarray(blobs[:, :2], dtype=np.float64).reshape(-1, 2)
     if len(centres):
         centres = centres[_is_isolated(darkness, centres, 0.75 * diameter_um[1] / pixel_um, contrast)]
-    if region is None or not len(centres):
-        return centres
+    return centres if region is None else _within(centres, region)
+
+
+def _within(centres: NDArray[np.float64], region: Mask) -> NDArray[np.float64]:
+    """Return the centres that lie in a region."""
     row, column = to_integers(centres, np.int64, "lacunae: centres", rounded=False).T
     return centres[region[row, column]]
 
@@ -155,11 +158,15 @@ class Detection:
     ----------
     drawn, true, matched : int
         Number of spots in the image, of true spots, and of spots that match a true one.
+    found : int or None
+        Number of true spots that match one in the image. None: as `matched`. At the border of a region it may differ,
+        because a counterpart may lie outside.
     """
 
     drawn: int
     true: int
     matched: int
+    found: int | None = None
 
     @classmethod
     def of(cls, fake: NDArray[np.float64], real: NDArray[np.float64], pixel_um: float) -> "Detection":
@@ -185,12 +192,19 @@ class Detection:
     @property
     def recall(self) -> float:
         """Share of the true spots that are drawn; NaN if there is none."""
-        return self.matched / self.true if self.true else float("nan")
+        found = self.matched if self.found is None else self.found
+        return found / self.true if self.true else float("nan")
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall; 0 if none of several spots match, NaN if there is no spot at all."""
-        return 2 * self.matched / (self.drawn + self.true) if self.drawn + self.true else float("nan")
+        if not self.drawn + self.true:
+            return float("nan")
+        if self.found is None or self.found == self.matched:
+            return 2 * self.matched / (self.drawn + self.true)
+        if not self.matched or not self.found:
+            return 0.0
+        return 2 / (1 / self.precision + 1 / self.recall)
 
 
 def lacuna_regions(labels: NDArray[np.integer], mask: Mask, pixel_um: float) -> dict[str, Mask]:
@@ -253,9 +267,20 @@ def _detection(sample: ImageSample) -> Detection:
     The labels only say where bone is. They are those of one plane, but a section is tens of micrometres thick and shows
     all lacunae in its thickness.
     """
-    bone = lacuna_regions(sample.require_labels("lacunae_f1"), sample.mask, sample.pixel_um)["bone"]
-    drawn, true = (detect_lacunae(image, sample.pixel_um, bone) for image in (sample.stained, sample.real))
-    return Detection.of(drawn, true, sample.pixel_um)
+    um = sample.pixel_um
+    bone = lacuna_regions(sample.require_labels("lacunae_f1"), sample.mask, um)["bone"]
+    near = _grown(bone, um)
+    near_drawn, near_true = (detect_lacunae(image, um, near) for image in (sample.stained, sample.real))
+    drawn, true = _within(near_drawn, bone), _within(near_true, bone)
+    matched, found = count_matches(drawn, near_true, um), count_matches(true, near_drawn, um)
+    return Detection(len(drawn), len(true), matched, found)
+
+
+def _grown(region: Mask, pixel_um: float) -> Mask:
+    """Return a region with its surroundings: the counterpart of a spot at its border may lie outside it."""
+    if not region.any():
+        return region
+    return np.asarray(ndimage.distance_transform_edt(~region) * pixel_um <= WITHIN_UM)
 
 
 def _without_rim(region: Mask, pixel_um: float) -> Mask:
@@ -264,7 +289,8 @@ def _without_rim(region: Mask, pixel_um: float) -> Mask:
 
 def _invented_per_mm2(sample: ImageSample, region: NDArray[np.bool_]) -> float:
     region = _without_rim(region, sample.pixel_um)
-    stained, real = (detect_lacunae(image, sample.pixel_um, region) for image in (sample.stained, sample.real))
+    stained = detect_lacunae(sample.stained, sample.pixel_um, region)
+    real = detect_lacunae(sample.real, sample.pixel_um, _grown(region, sample.pixel_um))
     if not region.any():
         return float("nan")
     return invented(stained, real, sample.pixel_um) / (float(region.sum()) * (sample.pixel_um / 1000) ** 2)
