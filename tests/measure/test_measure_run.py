@@ -21,7 +21,7 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
 from tomostain.measure.label_files import open_labels, write_labels
 from tomostain.measure.label_source import LabelArray
-from tomostain.measure.notes import novelty_notes, saturation_notes
+from tomostain.measure.notes import novelty_notes, saturation_notes, view_notes
 from tomostain.measure.run import measure_volume
 from tomostain.measure.volume import PARTS, QUICK, measure_labels
 from tomostain.phantom import PhantomConfig
@@ -295,6 +295,17 @@ def test_a_volume_without_an_implant_has_measures_of_the_whole_volume():
     assert values["trabecular_thickness"].value == pytest.approx(50.0, abs=10)
     assert "lacunar_number_density" in values
     assert not {"bic_surface", "degradation_layer_volume"} & set(values)
+
+
+@pytest.mark.parametrize(
+    ("columns", "note"), [(0, ""), (6, "metal and degradation layer count as tissue: 25% of TV")], ids=["none", "metal"]
+)
+def test_metal_in_a_volume_without_an_implant_is_stated(columns, note):
+    labels = np.full((20, 24, 24), TissueClass.SOFT, np.uint8)
+    labels[:, :, :columns] = TissueClass.METAL
+    measured = measure_labels(LabelArray(labels, 10.0), MeasureConfig(implant="none"), parts={"shells"})
+    assert {each.note for each in measured.measures} == {note}
+    assert any("state its material as `implant`" in text for text in view_notes(measured)) == bool(note)
 
 
 @pytest.mark.parametrize("values", [{"weeks": 8}, {"geometry": "m2-screw"}, {"diameter_mm": 2.0}])

@@ -1,5 +1,7 @@
 """One image and one slide, as files: the pair with its confidence, or labelled candidates."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -44,6 +46,7 @@ def test_the_verb_registers_an_image_in_its_plane(files, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "edges agree in" in printed
     assert "transform:" in printed
+    assert re.search(r"^levels:     background \d+(\.\d+)?, bone \d+(\.\d+)?$", printed, re.MULTILINE)
     values = yaml.safe_load((out / "pair.yaml").read_text())
     assert values["registration"]["sure"] is True
     assert values["registration"]["confidence"] > 0.9
@@ -56,6 +59,16 @@ def test_the_verb_registers_an_image_in_its_plane(files, tmp_path, capsys):
     dark = pair.histology.mean(axis=2) < 130
     assert pair.ct[dark].mean() > pair.ct[~dark & pair.mask].mean() + 5000
     assert sorted(p.name for p in out.iterdir()) == ["ct.tif", "histology.tif", "mask.tif", "pair.yaml", "qc.png"]
+
+
+def test_stated_grey_values_take_precedence_over_those_of_the_settings(files, tmp_path, capsys):
+    settings, out = tmp_path / "settings.yaml", tmp_path / "pair"
+    settings.write_text("ct_background: 20\nct_bone: 100\n")
+    words = ["-q", "register", str(files / "ct.png"), str(files / "slide.png"), str(out), *SIZES]
+    assert run([*words, "--config", str(settings), "--bone", "150.5"]) == 0
+    assert "levels:     background 20, bone 150.5\n" in capsys.readouterr().out
+    levels = yaml.safe_load((out / "pair.yaml").read_text())["levels"]["ct"]
+    assert (levels["background"], levels["bone"]) == (20, 150.5)
 
 
 def test_an_inverted_slide_is_the_same_slide(files):

@@ -71,15 +71,23 @@ class SearchOptions:
 
 @option_group
 class InputOptions:
-    """Sizes that the files do not state."""
+    """What the files do not state: sizes, grey values."""
 
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the files do not say: 5 or z,y,x.")
     pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, if the file does not state it.")
     dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file with several datasets.")
+    background: float | None = typer.Option(None, help="Grey value of the background in the µCT (else estimated).")
+    bone: float | None = typer.Option(None, help="Grey value of bone in the µCT (else estimated).")
     invert_histology: bool = typer.Option(
         False, "--invert-histology", help="The slide is stored inverted: dark glass, bright tissue."
     )
     allow_missing: bool = ALLOW_MISSING
+
+    @property
+    def grey_values(self) -> dict[str, float]:
+        """Those that were given, as settings."""
+        values = {"ct_background": self.background, "ct_bone": self.bone}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @option_group
@@ -126,7 +134,7 @@ def register(
     from tomostain.register.single_image import open_slide_or_image, open_volume_or_image
 
     search.refuse_two_starts()
-    settings = _settings(context, search, run)
+    settings = _settings(context, search, inputs, run)
     size = triple(inputs.voxel_um, "--voxel-um")
     existing(volume, "volume"), existing(slide, "slide")
     hint = search.hint
@@ -163,11 +171,12 @@ def register(
         typer.echo(line)
 
 
-def _settings(context: typer.Context, search: SearchOptions, run: RunOptions) -> "RegisterConfig":
+def _settings(context: typer.Context, search: SearchOptions, inputs: InputOptions, run: RunOptions) -> "RegisterConfig":
     """Return the settings of a YAML file, overridden by options."""
     from tomostain.register.config import RegisterConfig
 
     values = merged(context, file_values(run.config), {"seed": search.seed})
+    values |= inputs.grey_values
     values |= ({"material": search.material} if search.material else {}) | ({"deform": True} if search.deform else {})
     return RegisterConfig.from_dict(values, source=str(run.config or "options"))
 
@@ -185,8 +194,16 @@ def _summary(registration: "Registration", pair: Path) -> list[str]:
         lines += [f"note:       {evidence.note}"] if evidence.note else []
     else:
         figures.append(pair / "volume.png")
+    lines += _levels(registration)
     lines += [f"warning:    {text}" for text in registration.warnings]
     return [*lines, f"pair:       {pair}", f"check:      {', '.join(map(str, figures))}"]
+
+
+def _levels(registration: "Registration") -> list[str]:
+    """Return the grey values of background and bone, if the details state them."""
+    levels = registration.details.get("levels")
+    grey = levels.get("ct") if isinstance(levels, dict) else None
+    return [] if grey is None else [f"levels:     background {grey['background']:.6g}, bone {grey['bone']:.6g}"]
 
 
 def _accepting(
@@ -199,6 +216,8 @@ def _accepting(
         "--voxel-um": inputs.voxel_um,
         "--pixel-um": inputs.pixel_um,
         "--dataset": inputs.dataset,
+        "--background": inputs.background,
+        "--bone": inputs.bone,
         "--material": search.material,
     }
     for name, value in options.items():

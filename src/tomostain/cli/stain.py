@@ -305,6 +305,8 @@ def _show_results(request: "StainRequest") -> None:
         typer.echo("another job is still completing it")
         return
     provenance = open_stained(request.out_path).provenance
+    if isinstance(grey := provenance.get("levels"), dict) and {"background", "bone"} <= set(grey):
+        typer.echo(f"levels:      background {grey['background']:.6g}, bone {grey['bone']:.6g}")
     share = provenance.get("new_share")
     if share is not None:
         known = ModelSpec.from_yaml(Path(str(request.model)) / SPEC).greys

@@ -18,7 +18,7 @@ from tomostain.io.volumes.missing import present_slices
 _SIDE_PX = 512
 _MAX_CUT_OFF = 0.5
 _MANUAL = (
-    "state both grey values, of background and bone: `intensity` for stain, `ct_background` and `ct_bone` in the "
+    "state both grey values, of background and bone: `intensity`, or `ct_background` and `ct_bone` in the "
     "configuration of register and prepare"
 )
 

@@ -7,6 +7,7 @@ from tomostain.io import StainedVolume, Volume
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.morphometry.implant import Implant
+from tomostain.measure.morphometry.shells import METAL_IN_TISSUE
 from tomostain.measure.volume import VolumeMeasures
 from tomostain.ood.novelty import NOVEL_SHARE_LIMIT
 
@@ -18,7 +19,10 @@ def view_notes(measured: VolumeMeasures) -> list[str]:
     """Return the notes that several measures share, such as a partial field of view."""
     implant = measured.implant
     if implant is None:
-        return ["measured without an implant: the measures are those of the whole volume"]
+        notes = ["measured without an implant: the measures are those of the whole volume"]
+        if any(METAL_IN_TISSUE in each.note for each in measured.measures):
+            notes.append(f"{METAL_IN_TISSUE}; if the volume has an implant, state its material as `implant`")
+        return notes
     notes = []
     if implant.touches:
         faces = ", ".join(implant.touches)

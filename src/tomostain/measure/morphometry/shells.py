@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.measure.classes import CLASSES, MINERALISED, TissueClass
+from tomostain.measure.classes import CLASSES, IMPLANT, MINERALISED, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure, define
 from tomostain.measure.morphometry.distance import DISTANCE_BYTES, ImplantDistance
@@ -16,6 +16,10 @@ from tomostain.measure.morphometry.fields import region_note
 from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 from tomostain.progress import Progress, silent
+
+MAX_METAL = 0.01
+"""Largest share of metal and degradation layer in a volume without an implant that needs no note."""
+METAL_IN_TISSUE = "metal and degradation layer count as tissue"
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -257,7 +261,8 @@ def whole_measures(labels: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> list
     Returns
     -------
     list of Measure
-        TV contains all measured voxels. Metal and degradation layer count as tissue that is not bone.
+        TV contains all measured voxels. Metal and degradation layer count as tissue that is not bone; a note says so if
+        they are more than 1 % of it.
 
     Examples
     --------
@@ -271,7 +276,11 @@ def whole_measures(labels: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> list
     for block in z_blocks(labels.shape, bytes_per_voxel=2.0, max_bytes=max_bytes):
         for labels_of_slice in labels.read(block.start, block.stop):
             counts += np.bincount(labels_of_slice.reshape(-1), minlength=256)
-    return _of_region(counts, "all", float(np.prod(labels.voxel_um)))
+    measures = _of_region(counts, "all", float(np.prod(labels.voxel_um)))
+    share = counts[list(IMPLANT)].sum() / max(counts[: TissueClass.NOT_MEASURED].sum(), 1)
+    if share <= MAX_METAL:
+        return measures
+    return [each.with_note(f"{METAL_IN_TISSUE}: {share:.0%} of TV") for each in measures]
 
 
 def by_region(profile: Profile) -> list[tuple[str, NDArray[np.int64]]]:
