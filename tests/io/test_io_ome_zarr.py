@@ -48,6 +48,7 @@ def test_a_stained_volume_comes_back(tmp_path: Path, rgb: np.ndarray) -> None:
     stained = open_stained(tmp_path / "a.zarr")
     assert (stained.shape, stained.voxel_um, stained.provenance) == (SHAPE, VOXEL_UM, PROVENANCE)
     assert stained.levels == ((SHAPE, VOXEL_UM), ((10, 35, 150), (20.0, 10.0, 10.0)))
+    assert repr(stained).endswith("a.zarr', 19 x 70 x 300 voxels of 10 x 5 x 5 µm (z, y, x), 2 levels)")
     np.testing.assert_array_equal(stained.read(0, 19), rgb)
     np.testing.assert_array_equal(stained.read(7, 9), rgb[7:9])
     truth = rgb[:18].reshape(9, 2, 35, 2, 150, 2, 3).mean(axis=(1, 3, 5))

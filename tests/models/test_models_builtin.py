@@ -60,6 +60,7 @@ def test_a_folder_of_this_package_is_a_model_and_takes_precedence(toy, tmp_path)
     assert builtin_folder("builtin:toy-tb") == tmp_path / "own" / "toy-tb"
     he, tb = list_models()
     assert (he.name, he.spec.stain, tb.name) == ("builtin:toy-he", "h&e", "builtin:toy-tb")
+    assert repr(tb).startswith("BuiltinModel(builtin:toy-tb: toluidine-blue, 5 µm, toy, 7 steps, ")
     assert tb.size_bytes == sum(path.stat().st_size for path in toy.iterdir())
 
 

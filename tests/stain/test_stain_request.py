@@ -13,7 +13,7 @@ from tomostain.cli.options import expanded
 from tomostain.cli.stain import stain as verb
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.imaging.intensity import normalise_ct
-from tomostain.io import Volume, open_stained, write_image, write_stack
+from tomostain.io import Volume, load_model, open_stained, write_image, write_stack
 from tomostain.stain import (
     StainConfig,
     StainJob,
@@ -51,6 +51,14 @@ def volume(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes") / "volume"
     write_stack(folder, grey_values(SHAPE), voxel_um=5.0)
     return folder
+
+
+def test_a_loaded_model_is_shown_in_one_line_without_weights(model):
+    stainer = load_stainer(model, device="cpu")
+    facts = "stain h&e, test, 0 steps, 5 µm"
+    assert repr(stainer).startswith(f"Stainer({facts}, float32, cpu, hash ")
+    assert repr(stainer.translator) == repr(stainer).replace("Stainer", "Translator")
+    assert repr(load_model(model)).startswith(f"Model({str(model)!r}, {facts}, hash ")
 
 
 def test_an_option_is_a_field_of_the_request_and_an_option_of_the_command():

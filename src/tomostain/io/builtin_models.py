@@ -37,6 +37,9 @@ class BuiltinModel:
     spec: ModelSpec
     size_bytes: int
 
+    def __repr__(self) -> str:
+        return f"BuiltinModel({self.describe()[0]})"
+
     def describe(self) -> list[str]:
         """Return stain, voxel size, recipe, steps and size in one line, and the summary in a second one."""
         spec = self.spec

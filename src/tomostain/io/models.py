@@ -104,6 +104,11 @@ class Model:
     recipe: str | None = None
     discriminators: "dict[str, dict[str, Tensor]]" = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        facts = f"stain {spec.stain}, {spec.recipe}, {spec.steps} steps, {spec.voxel_um:g} µm, hash {self.hash[:12]}"
+        return f"{type(self).__name__}({str(self.path)!r}, {facts})"
+
     @property
     def seen(self) -> "dict[str, np.ndarray] | None":
         """Older name of `training_reference`."""

@@ -52,6 +52,9 @@ class Stainer:
         check_noise_options(self.noise_seed)
         check_noise_input([self.translator], self.noise_seed)
 
+    def __repr__(self) -> str:
+        return f"Stainer({self.translator.describe()})"
+
     @property
     def voxel_um(self) -> float:
         """The voxel size that the arrays must have, µm: the pixel size of the training data."""

@@ -70,6 +70,16 @@ class Translator:
     may_fall_back: bool = False
     runner: NetworkRunner | None = None
 
+    def __repr__(self) -> str:
+        return f"Translator({self.describe()})"
+
+    def describe(self) -> str:
+        """Return stain, recipe, steps, voxel size, precision, device and hash in one line."""
+        spec = self.spec
+        training = f"stain {spec.stain}, {spec.recipe}, {spec.steps} steps, {spec.voxel_um:g} µm"
+        place = f"{self.precision}, {self.device}"
+        return f"{training}, {place}, hash {self.hash[:12]}" if self.hash else f"{training}, {place}"
+
     @property
     def reference(self) -> ModelReference:
         """What the model stores of its training data (`tomostain.ood.check_volume`)."""

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tomostain.errors import DamagedDataWarning, InputError, warn_user
 from tomostain.io.array_source import ArraySource, SizeUm, split_source
 from tomostain.io.metadata.placement import Placement
-from tomostain.io.metadata.units import check_voxel_um
+from tomostain.io.metadata.units import check_voxel_um, format_sides
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_arrays, read_window
 from tomostain.io.ome_zarr.origin import offset_between, stated_origin_um
@@ -68,6 +68,11 @@ class StainedVolume(SliceIndexing):
         self.provenance = provenance
         self.placements = tuple(placements) or (None,) * len(self.levels)
         self._verifier = verifier or ShardVerifier(path, arrays, [str(level) for level in range(len(arrays))])
+
+    def __repr__(self) -> str:
+        levels = f"{len(self.levels)} level{'s' if len(self.levels) > 1 else ''}"
+        sizes = f"{format_sides(self.shape)} voxels of {format_sides(self.voxel_um)} µm (z, y, x)"
+        return f"StainedVolume({str(self.path)!r}, {sizes}, {levels})"
 
     @classmethod
     def from_array(
