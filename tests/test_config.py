@@ -47,6 +47,21 @@ def test_wrong_values_are_named(values, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rat": 1}, "Outer: unknown key 'rat'; did you mean 'rate'?"),
+        ({"inner": {"size": 1}}, "Outer: unknown key 'inner.size'; did you mean 'size_px'?"),
+        ({"rate": "fast"}, "Outer: rate = 'fast': "),
+    ],
+)
+def test_a_wrong_field_in_python_is_named_as_in_a_file(values, message):
+    with pytest.raises(InputError) as caught:
+        Outer(**values)
+    assert str(caught.value).startswith(message)
+    assert "http" not in str(caught.value)
+
+
 def test_unreadable_yaml_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.yaml: no such file"):
         read_yaml(tmp_path / "nothing.yaml")

@@ -5,7 +5,7 @@ import re
 import stat
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,8 +23,29 @@ MAX_INTEGER = 2**63 - 1
 _MAX_DIGITS = 100
 
 
-class Config(BaseModel):
-    """Base class of all configurations. They are frozen; an unknown key is an error that suggests a known one."""
+if TYPE_CHECKING:
+    _ConfigType = type
+else:
+
+    class _ConfigType(type(BaseModel)):
+        """The type of the configurations. An error of a call names the configuration, as `Config.from_dict` does."""
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            """Make a configuration; an `InputError` names the first wrong field."""
+            try:
+                return super().__call__(*args, **values)
+            except ValidationError as error:
+                raise InputError(f"{cls.__name__}: {_explain(error, cls)}") from None
+
+
+class Config(BaseModel, metaclass=_ConfigType):
+    """Base class of all configurations. They are frozen; an unknown key is an error that suggests a known one.
+
+    Raises
+    ------
+    InputError
+        If a field is unknown or missing, or a value is wrong.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

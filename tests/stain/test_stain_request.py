@@ -61,6 +61,12 @@ def test_a_loaded_model_is_shown_in_one_line_without_weights(model):
     assert repr(load_model(model)).startswith(f"Model({str(model)!r}, {facts}, hash ")
 
 
+@pytest.mark.parametrize("name", ["background", "bone"])
+def test_a_grey_value_as_a_keyword_points_to_intensity(name):
+    with pytest.raises(TypeError, match=rf"keyword argument '{name}'; .*`intensity=tomostain.IntensityReference\("):
+        stain_volume("model", "volume", **{name: 1.0})
+
+
 def test_an_option_is_a_field_of_the_request_and_an_option_of_the_command():
     fields = {field.name for field in dataclasses.fields(StainRequest)}
     parameters = set(inspect.signature(expanded(verb)).parameters)

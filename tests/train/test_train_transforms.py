@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from torch.nn import functional
 
 from tests.support.operators import count_operators
+from tomostain.errors import InputError
 from tomostain.train.augment import IDENTITY, Augment
 from tomostain.train.transforms import (
     _covered,
@@ -112,5 +112,5 @@ def test_corners_are_those_that_are_drawn_one_by_one(min_mask):
 def test_a_jitter_of_one_or_more_would_make_images_black_and_is_refused(name):
     assert getattr(Augment(**{name: 0.99}), name) == 0.99
     for value in (1.0, 1.5, -0.1):
-        with pytest.raises(ValidationError, match=name):
+        with pytest.raises(InputError, match=name):
             Augment(**{name: value})

@@ -295,6 +295,10 @@ def make_request(
     >>> make_request("run/model", "scan.tif", "stained.ome.zarr", voxel_um=5).intensity
     'auto'
     """
+    for name in ("background", "bone"):
+        if name in options:
+            advice = "give both grey values as `intensity=tomostain.IntensityReference(background, bone)`"
+            raise TypeError(f"stain_volume() got an unexpected keyword argument '{name}'; {advice}")
     check_keywords("stain_volume", options, StainOptions.__annotations__)
     current: dict[str, object] = {}
     for name, value in options.items():
