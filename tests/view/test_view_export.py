@@ -12,6 +12,7 @@ import tifffile
 import yaml
 from PIL import Image
 
+import tomostain
 from tomostain.errors import InputError, OtherInputWarning, OtherLevelWarning
 from tomostain.io import open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.create import create_stained
@@ -226,6 +227,16 @@ def test_refused_inputs(stained, tmp_path):
     with pytest.raises(InputError, match=r"must be named \*\.gif"):
         export(path, tmp_path / "a.mp4", "gif")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["there.nrrd"]
+
+
+@pytest.mark.parametrize(
+    ("to", "function"), [("qupath", "tomostain.view.export_sections"), ("onnx", "tomostain.convert_model")]
+)
+def test_the_function_for_another_format_is_named(stained, tmp_path, to, function):
+    with pytest.raises(InputError, match=rf"^`to` {to}: is written by `{function}`$"):
+        export(stained[0], tmp_path / "out", to=to)
+    stage, _, name = function.removeprefix("tomostain.").rpartition(".")
+    assert callable(getattr(getattr(tomostain, stage) if stage else tomostain, name))
 
 
 def test_pictures_of_a_stained_and_of_a_grey_volume(stained, tmp_path):

@@ -37,6 +37,12 @@ __getattr__ = renamed(__name__, {"PathLike": "tomostain.paths:StrPath"})
 
 FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif", "mp4")
 FLIGHTS = ("gif", "mp4")
+_OTHER_FUNCTIONS = {
+    "qupath": "tomostain.view.export_sections",
+    "onnx": "tomostain.convert_model",
+    "bioimageio": "tomostain.convert_model",
+}
+"""What writes the other formats of ``tomostain export``."""
 MAX_WHOLE_BYTES = 4 * 2**30
 """Maximum size (as RGBA) of a volume that is written as one file: such writers hold the volume in memory."""
 MAX_FLIGHT_BYTES = 2**27
@@ -193,6 +199,8 @@ def _open_ct(options: ExportOptions) -> Volume | None:
 def _check_options(volume: StainedVolume, to: str, options: ExportOptions) -> None:
     """Raise if the format is unknown, or the options do not fit the format or the volume."""
     if to not in FORMATS:
+        if to in _OTHER_FUNCTIONS:
+            raise InputError(f"`to` {to}: is written by `{_OTHER_FUNCTIONS[to]}`", parameter="to")
         raise InputError(f"`to` {to}: unknown format{suggest(to, list(FORMATS))}", parameter="to")
     if not 0 <= options.level < len(volume.levels):
         raise InputError(f"`level` {options.level}: {volume.path} has {_levels(volume)}", parameter="level")
