@@ -21,6 +21,16 @@ def test_lines_without_a_terminal(capsys):
     assert lines[0].startswith("growing: 3/3, ")
 
 
+def test_a_line_states_a_long_time_left_in_minutes_and_none_at_the_beginning(capsys, monkeypatch):
+    seconds = iter([0.0, 19.0, 60.0, 78.0])
+    monkeypatch.setattr("tomostain.cli.progress.time.monotonic", lambda: next(seconds))
+    with Bars() as bars:
+        for done in (0, 2, 12, 50):
+            bars("demo", done, 100)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["demo: 2/100, 19 s", "demo: 12/100, 60 s, about 7 min left", "demo: 50/100, 78 s, about 78 s left"]
+
+
 def test_quiet_writes_nothing(capsys):
     with Bars(quiet=True) as bars:
         bars("growing", 3, 3)

@@ -16,6 +16,8 @@ from rich.progress import (
 )
 
 LINE_EVERY_S = 10.0
+_MIN_FRACTION = 0.05
+"""The part of the work after which a line states the time left. Earlier estimates are often wrong by a factor."""
 
 
 class Bars:
@@ -85,8 +87,21 @@ class Bars:
         self._last_line[label] = time_s
         elapsed = time_s - started
         # A resumed work has units that were done before.
-        pace = elapsed / (done - first) if done > first else None
-        left = f", about {pace * (total - done):.0f} s left" if pace is not None and not finished else ""
+        is_measured = done > first and done - first >= _MIN_FRACTION * (total - first)
+        left = ""
+        if is_measured and not finished:
+            left = f", about {_duration(elapsed / (done - first) * (total - done))} left"
         self.console.print(f"{label}: {done}/{total}, {elapsed:.0f} s{left}", highlight=False, soft_wrap=True)
         if finished:
             self._started.pop(label)
+
+
+def _duration(seconds: float) -> str:
+    """Format a duration.
+
+    Examples
+    --------
+    >>> _duration(42.0), _duration(939.0)
+    ('42 s', '16 min')
+    """
+    return f"{seconds:.0f} s" if round(seconds) < 100 else f"{seconds / 60:.0f} min"
