@@ -1,5 +1,6 @@
 """The public names of the package: lazy, complete, and known to a type checker."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -50,6 +51,18 @@ def test_every_public_name_exists():
     assert ts.__version__
     missing = [name for name in ts.__all__ if getattr(ts, name, None) is None]
     assert not missing
+
+
+def test_the_signature_of_a_function_does_not_spell_out_the_types_of_arrays():
+    functions = [value for name in ts.__all__ if inspect.isfunction(value := getattr(ts, name))]
+    assert len(functions) > 20
+    assert [each.__name__ for each in functions if "numpy._typing" in str(inspect.signature(each))] == []
+
+
+def test_what_the_functions_that_open_return_is_documented():
+    for function in (ts.open_volume, ts.open_slide, ts.open_stained):
+        result = inspect.signature(function).return_annotation.__name__
+        assert f"Returns\n    -------\n    {result}\n" in (function.__doc__ or "")
 
 
 def test_import_takes_no_array_library():

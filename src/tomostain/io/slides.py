@@ -122,7 +122,7 @@ SlideSource: TypeAlias = StrPath | Slide | ArrayLike | tuple[ArrayLike, float]
 """A path, an open slide, an array, or (array, pixel_um)."""
 
 
-def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
+def open_slide(path: "SlideSource", *, pixel_um: float | None = None) -> Slide:
     """Open a slide: a format of OpenSlide (SVS, NDPI, MRXS, SCN, …), CZI, OME-TIFF, TIFF, PNG or JPEG.
 
     The slide is the largest image of the file, with its coarser levels. Labels, macro images and previews do not count.
@@ -133,6 +133,11 @@ def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
         The file. An open slide is returned as it is; a uint8 array (rows, columns, 3) becomes one (`Slide.from_array`).
     pixel_um : float, optional
         Pixel size of the finest level, µm; takes precedence over the file.
+
+    Returns
+    -------
+    Slide
+        Its pixels are read by `Slide.read`.
 
     Raises
     ------

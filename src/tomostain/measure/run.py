@@ -41,7 +41,7 @@ from tomostain.progress import Progress, silent
 
 @renamed_parameters(also="ensemble")
 def measure_volume(
-    stained: StainedSource | None = None,
+    stained: "StainedSource | None" = None,
     out: StrPath | None = None,
     *,
     config: MeasureConfig | None = None,

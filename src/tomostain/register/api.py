@@ -20,8 +20,8 @@ AnySlide = SlideSource
 
 
 def register_slide(
-    volume: AnyVolume,
-    slide: AnySlide,
+    volume: "VolumeSource",
+    slide: "SlideSource",
     config: RegisterConfig | None = None,
     *,
     pair_out: StrPath | None = None,

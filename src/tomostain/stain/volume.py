@@ -35,7 +35,7 @@ Part = tuple[int, int]
 @overload
 def stain_volume(
     model: Model,
-    volume: StrPath | Volume | ArraySource,
+    volume: "StrPath | Volume | ArraySource",
     out: StrPath,
     *,
     part: Part = ...,
@@ -48,7 +48,7 @@ def stain_volume(
 @overload
 def stain_volume(
     model: Model,
-    volume: StrPath | Volume | ArraySource,
+    volume: "StrPath | Volume | ArraySource",
     out: None = None,
     *,
     part: Part = ...,
@@ -60,7 +60,7 @@ def stain_volume(
 
 def stain_volume(
     model: Model,
-    volume: StrPath | Volume | ArraySource,
+    volume: "StrPath | Volume | ArraySource",
     out: StrPath | None = None,
     *,
     part: Part = (1, 1),

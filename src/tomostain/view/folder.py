@@ -28,7 +28,7 @@ PICTURE_VOXELS = 2**25
 
 @overload
 def view_path(
-    path: VolumeSource | StainedVolume,
+    path: "VolumeSource | StainedVolume",
     out: None = None,
     voxel_um: float | Sequence[float] | None = ...,
     overwrite: bool = ...,
@@ -40,7 +40,7 @@ def view_path(
 
 @overload
 def view_path(
-    path: VolumeSource | StainedVolume,
+    path: "VolumeSource | StainedVolume",
     out: StrPath,
     voxel_um: float | Sequence[float] | None = ...,
     overwrite: bool = ...,
@@ -51,7 +51,7 @@ def view_path(
 
 
 def view_path(
-    path: VolumeSource | StainedVolume,
+    path: "VolumeSource | StainedVolume",
     out: StrPath | None = None,
     voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,

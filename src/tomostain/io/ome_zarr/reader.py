@@ -285,7 +285,7 @@ StainedSource: TypeAlias = StrPath | StainedVolume | ArraySource
 """A path, an open stained volume, an array, or (array, voxel_um)."""
 
 
-def open_stained(path: StainedSource, *, voxel_um: SizeUm | None = None) -> StainedVolume:
+def open_stained(path: "StainedSource", *, voxel_um: SizeUm | None = None) -> StainedVolume:
     """Open a stained volume: an OME-Zarr image with axes c z y x and three 8-bit channels.
 
     Parameters
@@ -295,6 +295,11 @@ def open_stained(path: StainedSource, *, voxel_um: SizeUm | None = None) -> Stai
         (`StainedVolume.from_array`).
     voxel_um : float or sequence of float, optional
         Voxel size of an array, or (z, y, x), µm. A file states its own.
+
+    Returns
+    -------
+    StainedVolume
+        Its colours are read by slices.
 
     Raises
     ------

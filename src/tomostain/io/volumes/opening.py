@@ -24,7 +24,7 @@ from tomostain.io.volumes.ways_out import way_out
 
 
 def open_volume(
-    path: VolumeSource,
+    path: "VolumeSource",
     *,
     voxel_um: float | Sequence[float] | None = None,
     dataset: str | None = None,

@@ -102,7 +102,7 @@ class ExportOptions:
 
 
 def export(
-    stained: StainedSource,
+    stained: "StainedSource",
     out: StrPath,
     to: str = "rgba-tiff",
     *,
