@@ -21,11 +21,13 @@ def scan(voxel_um, placement=None) -> Volume:
     return Volume.from_array(np.zeros((40, 50, 60), np.uint16), voxel_um, placement=placement)
 
 
-def moved_um(found_in: Volume, first_um, used_with: Volume) -> list[float]:
+def moved_um(found_in: Volume, first_um, used_with: Volume, *, is_older: bool = False) -> list[float]:
     """Return where a section begins, if it was found in a volume that begins at `first_um` of the whole one."""
     found = Section(TRUE_UM - np.array(first_um), ROW, COLUMN)
-    stated = Section.from_dict(state_volume(found, found_in).to_dict())  # as `pair.yaml` holds it
-    return section_in_volume(stated, used_with).origin_um.tolist()
+    keys = state_volume(found, found_in).to_dict()  # as `pair.yaml` holds them
+    if is_older:
+        del keys["volume_voxel_um"]
+    return section_in_volume(Section.from_dict(keys), used_with).origin_um.tolist()
 
 
 @pytest.mark.parametrize("placement", [None, STATED])
@@ -44,18 +46,30 @@ def test_a_region_and_its_volume(placement):
     [(5.0, (7.5, 7.5, 7.5)), ((20.0, 5.0, 5.0), (0.0, 7.5, 7.5)), ((2.0, 4.0, 4.0), (9.0, 8.0, 8.0))],
 )
 @pytest.mark.parametrize("placement", [None, STATED])
-def test_a_resampled_copy_and_its_volume(voxel_um, first_um, placement):
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_resampled_copy_and_its_volume(voxel_um, first_um, placement, is_older):
     fine = scan(voxel_um, placement)
     coarse = resample_volume(fine, 20.0)
-    assert moved_um(coarse, first_um, fine) == pytest.approx(TRUE_UM)
-    assert moved_um(fine, (0.0, 0.0, 0.0), coarse) == pytest.approx(TRUE_UM - first_um)
+    assert moved_um(coarse, first_um, fine, is_older=is_older) == pytest.approx(TRUE_UM)
+    assert moved_um(fine, (0.0, 0.0, 0.0), coarse, is_older=is_older) == pytest.approx(TRUE_UM - first_um)
+
+
+@pytest.mark.parametrize("placement", [None, STATED])
+def test_a_copy_with_voxels_twice_as_large_begins_half_a_voxel_further(placement):
+    fine = scan(10.0, placement)
+    coarse = resample_volume(fine, 20.0)
+    assert moved_um(coarse, (5.0, 5.0, 5.0), fine) == pytest.approx(TRUE_UM)
+    assert moved_um(fine, (0.0, 0.0, 0.0), coarse) == pytest.approx(TRUE_UM - 5.0)
+    region = coarse.region((2, 0, 1), coarse.shape)
+    assert moved_um(region, (45.0, 5.0, 25.0), fine) == pytest.approx(TRUE_UM)
 
 
 @pytest.mark.parametrize("origin_um", [STATED.origin_um, (2.5, 2.5, 2.5)])
-def test_a_copy_that_lost_its_position_is_the_same_volume(origin_um):
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_copy_that_lost_its_position_is_the_same_volume(origin_um, is_older):
     positioned, copy = scan(5.0, Placement(origin_um)), scan(5.0)
-    assert moved_um(positioned, (0.0, 0.0, 0.0), copy) == TRUE_UM.tolist()
-    assert moved_um(copy, (0.0, 0.0, 0.0), positioned) == TRUE_UM.tolist()
+    assert moved_um(positioned, (0.0, 0.0, 0.0), copy, is_older=is_older) == TRUE_UM.tolist()
+    assert moved_um(copy, (0.0, 0.0, 0.0), positioned, is_older=is_older) == TRUE_UM.tolist()
 
 
 def test_a_section_that_states_no_volume_stays():

@@ -24,7 +24,7 @@ from tomostain.io.images import read_mask
 from tomostain.paths import StrPath
 from tomostain.tiling.slice_context import middle_slices
 
-SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section", "volume_origin_um", "region_um")
+SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section", "volume_origin_um", "region_um", "volume_voxel_um")
 _SAFE_ID = re.compile(r"[^\W_](?:[\w.+@&=-]| (?! ))*")
 
 

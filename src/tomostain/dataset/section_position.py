@@ -3,17 +3,25 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomostain.geometry.section import Section
 from tomostain.io import Volume
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.origin import Triple, offset_between
 
+Float = NDArray[np.float64]
+
 
 def state_volume(section: Section, volume: Volume) -> Section:
     """Return a section in the coordinates of a volume that states where this volume begins."""
     placement = volume.placement or Placement()
-    return replace(section, volume_origin_um=np.array(placement.along_axes_um), region_um=np.array(_region_um(volume)))
+    return replace(
+        section,
+        volume_origin_um=np.array(placement.along_axes_um),
+        region_um=np.array(_region_um(volume)),
+        volume_voxel_um=np.array(volume.voxel_um),
+    )
 
 
 def section_in_volume(section: Section, volume: Volume) -> Section:
@@ -37,12 +45,29 @@ def section_in_volume(section: Section, volume: Volume) -> Section:
     """
     if section.volume_origin_um is None:
         return section
-    placement = volume.placement or Placement()
-    offset_um = offset_between(
-        placement, _region_um(volume), section.volume_origin_um, section.region_um, volume.voxel_um
-    )
-    moved = section if not any(offset_um) else replace(section, origin_um=section.origin_um - np.array(offset_um))
+    offset_um = _offset_um(section, volume)
+    moved = section if not offset_um.any() else replace(section, origin_um=section.origin_um - offset_um)
     return state_volume(moved, volume)
+
+
+def _offset_um(section: Section, volume: Volume) -> Float:
+    """Return where a volume begins, µm along its axes from the first voxel of the volume that a section states."""
+    placement, region_um = volume.placement or Placement(), np.array(_region_um(volume))
+    assert section.volume_origin_um is not None
+    if section.region_um is None or section.volume_voxel_um is None:  # an older pair
+        offset_um = offset_between(
+            placement, _region_um(volume), section.volume_origin_um, section.region_um, volume.voxel_um
+        )
+        return np.array(offset_um)
+    # Without their regions: the positions that the files state.
+    mine, other = np.array(placement.along_axes_um) - region_um, section.volume_origin_um - section.region_um
+    atol = min(volume.voxel_um) / 1000
+    apart_um, resampled_um = mine - other, (np.array(volume.voxel_um) - section.volume_voxel_um) / 2
+    both = not np.allclose(mine, 0, atol=atol) and not np.allclose(other, 0, atol=atol)
+    # A file that states none may have lost it, or be the original of a resampled copy, of which the first voxel is
+    # half the difference of the sizes further along each axis.
+    is_compared = both or np.allclose(apart_um, resampled_um, rtol=0, atol=atol)
+    return np.asarray(region_um - section.region_um + apart_um * is_compared)
 
 
 def _region_um(volume: Volume) -> Triple:

@@ -19,7 +19,7 @@ from tomostain.integers import to_integers
 
 IDENTITY_2D = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 Float = NDArray[np.float64]
-_OPTIONAL_KEYS = ("volume_origin_um", "region_um")
+_OPTIONAL_KEYS = ("volume_origin_um", "region_um", "volume_voxel_um")
 # Relative tolerance of distances: a point of a box this close to a plane is on the plane.
 _TOLERANCE = 1e-6
 _MAX_SCALE = 1000
@@ -45,6 +45,8 @@ class Section:
     region_um : ndarray, shape (3,), or None
         The part of `volume_origin_um` that is due to a region: its first voxel in the whole volume, 0 of a whole
         volume. None if it is not known.
+    volume_voxel_um : ndarray, shape (3,), or None
+        Voxel size (z, y, x) of the volume, µm. None if it is not known.
     """
 
     origin_um: Float
@@ -53,6 +55,7 @@ class Section:
     slide_to_section: Float = field(default_factory=lambda: np.array(IDENTITY_2D))
     volume_origin_um: Float | None = None
     region_um: Float | None = None
+    volume_voxel_um: Float | None = None
 
     def __post_init__(self) -> None:
         for name, shape in (
