@@ -9,6 +9,7 @@ import yaml
 from tests.register.planar_scenes import PIXEL_UM, SHAPE, classes, ct_of, error_px, slide_of
 from tomostain.cli.main import run
 from tomostain.dataset.pair import load_pair
+from tomostain.dataset.section_position import state_volume
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.io import Volume, read_image, write_image
@@ -131,3 +132,18 @@ def test_options_that_a_single_image_cannot_have_are_refused(files, tmp_path):
         locate_in_plane(volume, opened, RegisterConfig(), Hint(tilted))
     with pytest.raises(InputError, match="one of the sizes must be wrong"):
         locate_in_plane(volume, open_slide_or_image(slide, 20 * PIXEL_UM), RegisterConfig())
+
+
+def test_a_start_pose_of_the_whole_image_is_used_in_a_region(files):
+    whole = Volume.from_array(read_image(files / "ct.png")[None], PIXEL_UM)
+    region = whole.region((0, 40, 60), whole.shape)
+    start = state_volume(POSE.moved([15.0, 10.0], 0.01).to_section(), whole)
+    slide = open_slide_or_image(files / "slide.png", PIXEL_UM)
+    location = locate_in_plane(region, slide, RegisterConfig(), Hint(start))
+    # The pose is known; the first pixel of the region is 400 and 600 µm from that of the image.
+    in_region = PlanarPose(
+        POSE.centre_um - np.array([400.0, 600.0]), POSE.angle, POSE.mirrored, POSE.middle_um, POSE.strain
+    )
+    points_um = np.random.default_rng(0).uniform(1400, 2200, (100, 2))
+    found_um = location.section.to_volume_um(location.section.slide_to_section_um(points_um))[:, 1:]
+    assert np.median(np.linalg.norm(found_um - in_region.points_um(points_um), axis=1)) < 0.4 * PIXEL_UM
