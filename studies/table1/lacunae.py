@@ -47,8 +47,7 @@ def count(stained: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -
     pixel_um : float
     """
     mm2 = float(region.sum()) * (pixel_um / 1000) ** 2
-    spots, real_spots = (detect_lacunae(picture, pixel_um, region) for picture in (stained, real))
-    detection = Detection.of(spots, real_spots, pixel_um)
+    detection = Detection.in_region(stained, real, region, pixel_um)
     return {
         "drawn": detection.drawn / mm2,
         "invented": detection.invented / mm2,

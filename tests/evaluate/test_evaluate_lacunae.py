@@ -130,5 +130,5 @@ def test_counterparts_may_lie_across_the_border_of_a_region():
 
 
 def test_the_f1_of_different_numbers_of_matches_is_the_harmonic_mean():
-    assert Detection(drawn=4, true=10, matched=3, found=5).f1 == pytest.approx(2 * 0.75 * 0.5 / (0.75 + 0.5))
-    assert Detection(drawn=4, true=10, matched=0, found=1).f1 == 0.0
+    assert Detection(drawn=4, true=10, matched=3, true_matched=5).f1 == pytest.approx(2 * 0.75 * 0.5 / (0.75 + 0.5))
+    assert Detection(drawn=4, true=10, matched=0, true_matched=1).f1 == 0.0

@@ -158,7 +158,7 @@ class Detection:
     ----------
     drawn, true, matched : int
         Number of spots in the image, of true spots, and of spots that match a true one.
-    found : int or None
+    true_matched : int or None
         Number of true spots that match one in the image. None: as `matched`. At the border of a region it may differ,
         because a counterpart may lie outside.
     """
@@ -166,7 +166,7 @@ class Detection:
     drawn: int
     true: int
     matched: int
-    found: int | None = None
+    true_matched: int | None = None
 
     @classmethod
     def of(cls, fake: NDArray[np.float64], real: NDArray[np.float64], pixel_um: float) -> "Detection":
@@ -178,6 +178,22 @@ class Detection:
         0.6666666666666666
         """
         return cls(len(fake), len(real), count_matches(fake, real, pixel_um))
+
+    @classmethod
+    def in_region(cls, fake: RGB, real: RGB, region: Mask, pixel_um: float) -> "Detection":
+        """Detect the spots of two images in a region and match them; a counterpart may lie just outside of it.
+
+        Parameters
+        ----------
+        fake, real : ndarray of uint8, shape (Y, X, 3)
+        region : ndarray of bool, shape (Y, X)
+        pixel_um : float
+        """
+        near = _with_surroundings(region, pixel_um)
+        near_fake, near_real = (detect_lacunae(image, pixel_um, near) for image in (fake, real))
+        drawn, true = _within(near_fake, region), _within(near_real, region)
+        matched = count_matches(drawn, near_real, pixel_um), count_matches(true, near_fake, pixel_um)
+        return cls(len(drawn), len(true), *matched)
 
     @property
     def invented(self) -> int:
@@ -192,17 +208,17 @@ class Detection:
     @property
     def recall(self) -> float:
         """Share of the true spots that are drawn; NaN if there is none."""
-        found = self.matched if self.found is None else self.found
-        return found / self.true if self.true else float("nan")
+        matched = self.matched if self.true_matched is None else self.true_matched
+        return matched / self.true if self.true else float("nan")
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall; 0 if none of several spots match, NaN if there is no spot at all."""
         if not self.drawn + self.true:
             return float("nan")
-        if self.found is None or self.found == self.matched:
+        if self.true_matched is None or self.true_matched == self.matched:
             return 2 * self.matched / (self.drawn + self.true)
-        if not self.matched or not self.found:
+        if not self.matched or not self.true_matched:
             return 0.0
         return 2 / (1 / self.precision + 1 / self.recall)
 
@@ -267,16 +283,11 @@ def _detection(sample: ImageSample) -> Detection:
     The labels only say where bone is. They are those of one plane, but a section is tens of micrometres thick and shows
     all lacunae in its thickness.
     """
-    um = sample.pixel_um
-    bone = lacuna_regions(sample.require_labels("lacunae_f1"), sample.mask, um)["bone"]
-    near = _grown(bone, um)
-    near_drawn, near_true = (detect_lacunae(image, um, near) for image in (sample.stained, sample.real))
-    drawn, true = _within(near_drawn, bone), _within(near_true, bone)
-    matched, found = count_matches(drawn, near_true, um), count_matches(true, near_drawn, um)
-    return Detection(len(drawn), len(true), matched, found)
+    bone = lacuna_regions(sample.require_labels("lacunae_f1"), sample.mask, sample.pixel_um)["bone"]
+    return Detection.in_region(sample.stained, sample.real, bone, sample.pixel_um)
 
 
-def _grown(region: Mask, pixel_um: float) -> Mask:
+def _with_surroundings(region: Mask, pixel_um: float) -> Mask:
     """Return a region with its surroundings: the counterpart of a spot at its border may lie outside it."""
     if not region.any():
         return region
@@ -290,7 +301,7 @@ def _without_rim(region: Mask, pixel_um: float) -> Mask:
 def _invented_per_mm2(sample: ImageSample, region: NDArray[np.bool_]) -> float:
     region = _without_rim(region, sample.pixel_um)
     stained = detect_lacunae(sample.stained, sample.pixel_um, region)
-    real = detect_lacunae(sample.real, sample.pixel_um, _grown(region, sample.pixel_um))
+    real = detect_lacunae(sample.real, sample.pixel_um, _with_surroundings(region, sample.pixel_um))
     if not region.any():
         return float("nan")
     return invented(stained, real, sample.pixel_um) / (float(region.sum()) * (sample.pixel_um / 1000) ** 2)
