@@ -86,6 +86,15 @@ def test_dry_runs_write_nothing(tmp_path, table, stained, labels, capsys):
     assert not out.exists()
 
 
+def test_dry_run_names_the_option_for_an_unknown_stain(tmp_path, fails, capsys):
+    writer = create_stained(tmp_path / "own.ome.zarr", (2, 8, 8), 20.0, provenance={"model": {"stain": "unknown"}})
+    writer.write(0, np.full((2, 8, 8, 3), 180, np.uint8))
+    writer.finish()
+    words = ["measure", str(writer.path), str(tmp_path / "out"), "--dry-run"]
+    assert "the stain is not known; set --stain to toluidine-blue or h&e" in fails(*words)
+    assert run(["-q", *words, "--stain", "HE"]) == 0
+
+
 def test_dry_run_compares_the_grids(tmp_path, stained, fails):
     other = write_labels(tmp_path / "other.ome.zarr", LabelArray(np.zeros((8, 40, 41), np.uint8), 20.0))
     assert "has 8 x 40 x 41 voxels" in fails("measure", stained, tmp_path / "out", "--labels", other, "--dry-run")

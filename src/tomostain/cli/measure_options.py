@@ -46,7 +46,9 @@ class TissueOptions:
     classes_from: str | None = typer.Option(
         None, help="Images from which tissue is classified: stain, ct, both, or auto (default: all that are given)."
     )
-    stain: str | None = typer.Option(None, help="toluidine-blue or h&e (default: as the stained volume states).")
+    stain: str | None = typer.Option(
+        None, help="toluidine-blue or h&e (default: as the stained volume or the pair states)."
+    )
     specimen: str | None = typer.Option(None, help="Name in the tables (default: that of the volume).")
     implant: str | None = typer.Option(
         None, metavar="MATERIAL", help="Material of the implant, such as Mg-10Gd; none: no implant."

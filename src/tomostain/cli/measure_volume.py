@@ -48,6 +48,7 @@ def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run:
     from tomostain.io import open_stained, open_volume
     from tomostain.io.metadata.units import format_sides
     from tomostain.measure.label_files import check_grid, open_labels
+    from tomostain.measure.labelling import MeasureInputs, select_classifier
     from tomostain.measure.result_files import check_output
     from tomostain.measure.stained_ct import open_stained_ct
 
@@ -66,6 +67,8 @@ def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run:
     assert measured is not None  # the paths were checked
     if inputs.ct is not None and ct is not None:
         check_grid(inputs.ct, ct, measured)
+    if labels is None:
+        select_classifier(MeasureInputs(grid, ct), run.config, run.classifier)
     voxels = measured.shape[0] * measured.shape[1] * measured.shape[2]
     size, side = (format_sides(each) for each in (measured.shape, measured.voxel_um))
     disk = voxels * (9 if run.config.maps else 1) / 1e9

@@ -275,8 +275,21 @@ def test_built_in_classifiers_load_and_are_small():
         assert sum(path.stat().st_size for path in (FOLDER / name).iterdir()) < 150_000
     assert builtin_classifier("ct") == "builtin:phantom-ct"
     assert builtin_classifier("section", "toluidine-blue") == "builtin:phantom-tb-section"
-    with pytest.raises(InputError, match="no built-in one for stain of the stain 'masson'"):
+    with pytest.raises(InputError, match="no built-in one for the stain 'masson'.* `stain` to toluidine-blue or h&e"):
         builtin_classifier("stain", "masson")
+
+
+def test_an_unknown_stain_can_be_set():
+    with pytest.raises(InputError, match="stain is not known; set `stain` to toluidine-blue or h&e"):
+        builtin_classifier("both", "unknown")
+    with pytest.raises(InputError) as caught:
+        builtin_classifier("section", "unknown")
+    assert "labels" not in str(caught.value)  # a section has none
+
+
+@pytest.mark.parametrize("name", ["HE", "H&E", "h-e", "h&e"])
+def test_haematoxylin_and_eosin_have_several_names(name):
+    assert builtin_classifier("both", name) == "builtin:phantom-he-both"
 
 
 def test_nothing_of_a_folder_is_executed(classifier, tmp_path):

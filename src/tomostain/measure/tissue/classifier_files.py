@@ -152,26 +152,44 @@ def builtin_classifier(variant: Variant, stain: str | None = None) -> str:
     ----------
     variant : {"stain", "ct", "both", "section"}
     stain : str, optional
-        Not needed for "ct".
+        Not needed for "ct". ``HE``, ``H&E`` and ``h-e`` are names of ``h&e``.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or the stain is not known.
 
     Examples
     --------
     >>> builtin_classifier("both", "toluidine-blue")
     'builtin:phantom-tb-both'
     """
-    for name in builtin_classifiers():
-        spec = ClassifierSpec.from_yaml(FOLDER / name / SPEC)
-        if spec.variant == variant and (variant == "ct" or spec.stain == stain):
-            return PREFIX + name
-    listed = ", ".join(PREFIX + name for name in builtin_classifiers()) or "none"
-    images = variant if variant == "ct" else f"{variant} of the stain '{stain}'"
+    specs = {name: ClassifierSpec.from_yaml(FOLDER / name / SPEC) for name in builtin_classifiers()}
+    stains = {spec.stain: name for name, spec in specs.items() if spec.variant == variant}
+    if variant == "ct" and stains:
+        return PREFIX + next(iter(stains.values()))
+    if stain is not None and _stain_name(stain) in stains:
+        return PREFIX + stains[_stain_name(stain)]
+    listed = " or ".join(str(name) for name in reversed(stains)) or "none"
+    others = "`classifier`" if variant == "section" else "`classifier` or `labels`"
+    if stain is None or _stain_name(stain) == "unknown":
+        raise InputError(
+            f"tissue classifier: the stain is not known; set `stain` to {listed}, or give {others}", parameter="stain"
+        )
     raise InputError(
-        f"tissue classifier: no built-in one for {images} (there are: {listed}); train one and give `classifier`, or "
-        "give `labels`",
-        parameter="classifier",
+        f"tissue classifier: no built-in one for the stain '{stain}'; if it is similar, set `stain` to {listed}, or "
+        f"train one and give {others}",
+        parameter="stain",
     )
+
+
+def _stain_name(stain: str) -> str:
+    """Return the name of a stain as the classifiers state it.
+
+    Examples
+    --------
+    >>> [_stain_name(name) for name in ("HE", "H&E", "h-e", "Toluidine blue")]
+    ['h&e', 'h&e', 'h&e', 'toluidine-blue']
+    """
+    name = re.sub(r"[\s_]+", "-", stain.strip().lower())
+    return "h&e" if name in ("he", "h-e", "h&e") else name
