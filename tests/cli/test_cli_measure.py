@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from tomostain.cli.main import run
+from tomostain.dataset.pair import Pair, save_pair
 from tomostain.io import create_stained, open_volume
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_files import write_labels
@@ -401,6 +402,18 @@ def test_a_section(tmp_path, stained, monkeypatch, capsys):
     assert (options["config"].planes, options["config"].gap_um) == (7, 30)
     assert "real section  virtual section" in capsys.readouterr().out
     assert (out / "report.html").is_file()
+
+
+def test_a_dry_run_of_a_section_checks_the_pixel_size(tmp_path, stained, fails, capsys):
+    words = ["measure", str(tmp_path / "out"), "--volume", str(stained), "--dry-run"]
+    for voxel_um in (16.0, 20.0):
+        image = np.full((9, 9), 20_000, np.uint16)
+        pair = Pair("rat", image, np.zeros((9, 9, 3), np.uint8), np.ones((9, 9), bool), voxel_um)
+        save_pair(pair, tmp_path / f"{voxel_um:g}")
+    message = fails(*words, "--section", tmp_path / "16")
+    assert "pair 'rat': has pixels of 16 µm" in message
+    assert "resample the volume to 20 µm" in message
+    assert run(["-q", *words, "--section", str(tmp_path / "20")]) == 0
 
 
 def test_the_older_name_of_ensemble_works_with_a_warning(tmp_path, capsys):

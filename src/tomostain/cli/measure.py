@@ -86,9 +86,12 @@ def _measure_section(context: typer.Context, options: SectionOptions, run: Measu
     if model is None and volume is None:
         raise InputError("--section: give --model or --volume, from which the virtual section is made")
     if run.dry_run:
+        from tomostain.dataset.pair import load_pair
         from tomostain.measure.result_files import check_output
+        from tomostain.measure.section_classifier import select_section_classifier
 
         check_output(run.out, sources=[pair], overwrite=run.overwrite)
+        select_section_classifier(load_pair(pair), run.config, run.classifier)
         typer.echo(f"pair:    {pair}\nvirtual: from {model or volume}\nwrites:  {run.out}: tables and report.html")
         return
     from tomostain.measure.section import measure_section

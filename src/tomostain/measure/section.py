@@ -23,7 +23,6 @@ from tomostain.io.models import Model as StoredModel
 from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.config import MeasureConfig
-from tomostain.measure.labelling import DEFAULT_STAIN
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.contact import ContactRule
 from tomostain.measure.morphometry.plane import find_plane_implant, plane_measures
@@ -32,9 +31,9 @@ from tomostain.measure.registration_error import POSITION_SD_VOXELS, planes_with
 from tomostain.measure.result_files import begin_output, write_results
 from tomostain.measure.results import SectionImage, SectionResult
 from tomostain.measure.rows import measure_rows
+from tomostain.measure.section_classifier import select_section_classifier
 from tomostain.measure.spread import with_model_spread, with_registration_spread
 from tomostain.measure.tissue.classifier import TissueClassifier
-from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import classify_image
 from tomostain.measure.virtual_section import RGB, Mask, cut_volume, section_of, stain_pair
 from tomostain.paths import StrPath
@@ -174,8 +173,7 @@ def measure_section(
     slices = 1 if stainer is None else stainer.translator.spec.ct_slices
     loaded = pair if isinstance(pair, Pair) else load_pair(pair, slices)
     stained = None if chosen.volume is None else open_stained(chosen.volume)
-    stain = config.stain or (loaded.stain if loaded.stain != "unknown" else DEFAULT_STAIN)
-    used = load_classifier(chosen.classifier or builtin_classifier("section", stain))
+    used = select_section_classifier(loaded, config, chosen.classifier)
     folder = None
     if out is not None:
         given = (pair, chosen.model, chosen.volume)

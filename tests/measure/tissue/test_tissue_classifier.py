@@ -175,7 +175,7 @@ def test_a_section_is_classified():
     classes, rgb = image()
     found = classify_image(one, rgb, 20.0)
     assert (found.labels == classes).mean() > 0.97
-    with pytest.raises(InputError, match="is 10 µm, but the tissue classifier was trained at 20 µm"):
+    with pytest.raises(InputError, match="pixels of 10 µm, but .* trained at 20 µm; resample the volume to 20 µm"):
         classify_image(one, rgb, 10.0)
     with pytest.raises(InputError, match="classifies sections"):
         classify_volume(one, ct=Volume.from_array(np.zeros((2, 8, 8), np.uint16), 20.0))

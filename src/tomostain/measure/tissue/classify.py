@@ -197,7 +197,7 @@ def classify_image(
         raise InputError(f"{classifier.name}: classifies volumes ({spec.variant}); give a classifier of sections")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise InputError(f"{source}: {rgb.dtype} of shape {rgb.shape}; give uint8 of shape (Y, X, 3)")
-    _check_size((pixel_um,), classifier, source, "pixel_um")
+    check_pixel_size(classifier, pixel_um, source)
     features = image_features(stain_channels(rgb, vectors or spec.stain or ""), spec.features)
     labels, uncertainty = classifier.decide(classifier.probabilities(features, member))
     share = float("nan")
@@ -206,6 +206,24 @@ def classify_image(
         share = far / total
         classifier.familiarity.warn(share, source)
     return Classified(labels, uncertainty, share)
+
+
+def check_pixel_size(classifier: TissueClassifier, pixel_um: float, source: str) -> None:
+    """Raise unless the pixels of a section have the size that the classifier was trained at, within 10 %.
+
+    Raises
+    ------
+    InputError
+        Naming `source`, and what the caller can do.
+    """
+    expected = classifier.spec.voxel_um
+    if abs(pixel_um / expected - 1) > TOLERANCE:
+        raise InputError(
+            f"{source}: has pixels of {pixel_um:g} µm, but the tissue classifier was trained at {expected:g} µm; "
+            f"resample the volume to {expected:g} µm ('tomostain resample') and register the slide with it, or train a "
+            "classifier at this size and give `classifier`",
+            parameter="pixel_um",
+        )
 
 
 def _classify_slice(
@@ -239,7 +257,7 @@ def _check_volumes(classifier: TissueClassifier, stained: VolumeLike | None, ct:
         raise InputError(f"{classifier.name}: classifies the µCT; give `ct`", parameter="ct")
     used = [each for each, needed in ((stained, spec.uses_stain), (ct, spec.uses_ct)) if needed and each is not None]
     for each in used:
-        _check_size(each.voxel_um, classifier, _name(each), "voxel_um")
+        _check_size(each.voxel_um, classifier, _name(each))
     if len({tuple(each.shape) for each in used}) > 1:
         sizes = " and ".join(format_sides(each.shape) for each in used)
         raise InputError(
@@ -250,14 +268,14 @@ def _check_volumes(classifier: TissueClassifier, stained: VolumeLike | None, ct:
     return used[0]
 
 
-def _check_size(sizes: tuple[float, ...], classifier: TissueClassifier, source: str, parameter: str) -> None:
+def _check_size(sizes: tuple[float, ...], classifier: TissueClassifier, source: str) -> None:
     expected = classifier.spec.voxel_um
     if max(abs(size / expected - 1) for size in sizes) > TOLERANCE:
         stated = format_sides(sizes)
         raise InputError(
-            f"{source}: `{parameter}` is {stated} µm, but the tissue classifier was trained at {expected:g} µm; "
+            f"{source}: `voxel_um` is {stated} µm, but the tissue classifier was trained at {expected:g} µm; "
             "resample it, train a classifier at this size, or give `labels`",
-            parameter=parameter,
+            parameter="voxel_um",
         )
 
 
