@@ -64,6 +64,16 @@ def test_the_ct_that_was_stained_is_used_without_a_note(stained, tmp_path):
         assert (inputs.reference.background, inputs.reference.bone) == (BACKGROUND, BONE)
 
 
+def test_the_original_of_a_resampled_volume_is_refused_with_the_way_out(tmp_path):
+    provenance = {"resampled": {"voxel_um": [10.0, 10.0, 10.0], "shape": [16, 128, 128]}}
+    writer = create_stained(tmp_path / "s.ome.zarr", (8, 64, 64), 20.0, provenance=provenance)
+    writer.write(0, np.zeros((8, 64, 64, 3), np.uint8))
+    writer.finish()
+    ct = Volume.from_array(np.zeros((16, 128, 128), np.uint16), 10.0)
+    with pytest.raises(InputError, match=r"resampled to 20 µm; .*'tomostain resample' with `voxel_um=20`"):
+        open_inputs(MeasureSources(writer.path, ct=ct))
+
+
 def test_another_specimen_gives_a_warning_and_a_note(stained, tmp_path):
     write(tmp_path / "other.tif", bone_and_marrow(1))
     with pytest.warns(OtherInputWarning, match=r"other.tif: is not the volume 'right.tif' .*give the µCT that was"):

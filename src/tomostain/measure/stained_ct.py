@@ -10,6 +10,7 @@ from tomostain.errors import InputError, OtherInputWarning, warn_user
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.intensity_estimation import volume_reference
 from tomostain.io import StainedVolume, Volume, open_volume
+from tomostain.io.metadata.units import format_sides
 from tomostain.io.stained_input import (
     describe_other_input,
     is_stained_input,
@@ -64,6 +65,14 @@ def open_stained_ct(ct: VolumeSource, stained: StainedVolume, voxel_um: VoxelSiz
         If it is not the volume that was stained, by the stored fingerprint.
     """
     opened = ct if isinstance(ct, Volume) else open_volume(ct, voxel_um=voxel_um or stained.voxel_um)
+    if tuple(opened.shape) != tuple(stained.shape) and stained.provenance.get("resampled") is not None:
+        size = stained.voxel_um[0]  # staining resamples to cubes
+        raise InputError(
+            f"{opened.path}: has {format_sides(opened.shape)} voxels, but the measured volume has "
+            f"{format_sides(stained.shape)}, because it was resampled to {size:g} µm; resample the µCT, too "
+            f"('tomostain resample' with `voxel_um={size:g}`), and give the result as `ct`",
+            parameter="ct",
+        )
     check_grid(opened.path, opened, stained)
     volume = replace(opened, voxel_um=stained.voxel_um)
     is_input = is_stained_input(volume, stained)
