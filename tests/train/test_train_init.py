@@ -211,6 +211,8 @@ def test_another_voxel_size_is_reported(averaged, tmp_path):
     assert warned(20.0) == warned(21.0) == []
     (message,) = warned(5.0)
     assert "voxel size 5 µm, but the initial model first was trained at 20 µm: structures are 4 times" in message
+    assert "Resample the volume to 20 µm" in message
+    assert "structures are 1.25 times as large" in warned(16.0)[0]
 
 
 def test_the_recipe_follows_from_the_model(averaged, other, tmp_path, monkeypatch):

@@ -126,8 +126,9 @@ class InitialModel:
         if abs(ratio - 1) > _TOLERANCE:
             warn_user(
                 f"{dataset}: voxel size {voxel_um:g} µm, but the initial model {self.record.name} was trained at "
-                f"{self.spec.voxel_um:g} µm: structures are {1 / ratio:.2g} times as large in pixels. Prepare the "
-                "dataset at the voxel size of the model, or expect a longer training",
+                f"{self.spec.voxel_um:g} µm: structures are {1 / ratio:.3g} times as large in pixels. Resample the "
+                f"volume to {self.spec.voxel_um:g} µm ('tomostain resample') before the slides are registered, or "
+                "expect a longer training",
                 OutOfDistributionWarning,
             )
 
