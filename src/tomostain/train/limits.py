@@ -51,6 +51,28 @@ class Limits:
         in_time = self.max_seconds is None or seconds < self.max_seconds
         return in_time and (self.max_cpu_seconds is None or cpu_seconds < self.max_cpu_seconds)
 
+    def reached(self, total: int, step: int, seconds: float, cpu_seconds: float) -> str:
+        """Return why no step is left, or "".
+
+        Examples
+        --------
+        >>> Limits(max_seconds=10).reached(NO_LIMIT, 292, 35.2, 35.0)
+        'has trained for 35 s already (`max_seconds=10`)'
+        >>> Limits(max_steps=100).reached(100, 292, 35.2, 35.0)
+        'has taken 292 steps already (`max_steps=100`)'
+        >>> Limits().reached(500, 292, 35.2, 35.0)
+        ''
+        """
+        if step >= total:
+            limit = f" (`max_steps={self.max_steps}`)" if self.max_steps is not None else ""
+            return f"has taken {step} steps already{limit}"
+        if self.max_seconds is not None and seconds >= self.max_seconds:
+            return f"has trained for {seconds:.0f} s already (`max_seconds={self.max_seconds:g}`)"
+        if self.max_cpu_seconds is not None and cpu_seconds >= self.max_cpu_seconds:
+            spent = f"has used {cpu_seconds:.0f} s of processor time already"
+            return f"{spent} (`max_cpu_seconds={self.max_cpu_seconds:g}`)"
+        return ""
+
 
 class Pace:
     """Predicts the step at which a training ends, from the pace since it began or was resumed.

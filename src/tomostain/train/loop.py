@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack, overload
 
 from tomostain.dataset.loaded import PairSource
-from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
+from tomostain.errors import InputError, InterruptedRunError, PeerProcessError, warn_user
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.output_folder import check_sources_outside
 from tomostain.paths import StrPath
@@ -252,6 +252,8 @@ def _take_steps(
     losses: StepLosses | dict[str, float] = {}
     if total < NO_LIMIT:
         progress("training", state.step, total)
+    if logbook is not None and state.step:
+        _warn_if_nothing_is_left(run, limits.reached(total, state.step, state.seconds, state.cpu_seconds))
     while state.step < total and limits.time_left(state.seconds, state.cpu_seconds):
         losses = trainer.take_step()
         epoch, step_of_epoch = divmod(state.step, trainer.steps_per_epoch)
@@ -284,6 +286,12 @@ def _take_steps(
             _save(run, trainer)
             progress("training", state.step, state.step)
     return {"step": state.step, "epoch": state.step // trainer.steps_per_epoch, "seconds": state.seconds, **losses}
+
+
+def _warn_if_nothing_is_left(run: Path, reason: str) -> None:
+    """Warn that a resumed training ends at once, if there is a reason."""
+    if reason:
+        warn_user(f"{run}: {reason}, so there is nothing to do; limits are totals, with the time before `resume`")
 
 
 def _save(run: Path, trainer: Trainer) -> None:
