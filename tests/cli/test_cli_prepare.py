@@ -35,3 +35,9 @@ def test_the_subjects_of_the_test_set_are_named(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "5 pairs, 0 folds, 3 for testing" in out
     assert "testing: 2 subjects: b, c" in out
+    assert "note:" not in out
+    paths[-1] = str(tmp_path / "d2")
+    assert run(["-q", "prepare", "--aligned", *paths, *options, "--test-fraction", "0"]) == 0
+    assert (
+        "no pair is left for testing; to evaluate a model, prepare the dataset with --halves" in capsys.readouterr().out
+    )

@@ -84,3 +84,33 @@ def test_the_limits_are_options(dataset, tmp_path, fails):
     options = ["--recipe", str(tmp_path / "mine.yaml"), "--device", "cpu", "--max-cpu-seconds", "1"]
     assert run(["-q", "train", str(dataset), str(tmp_path / "run"), *options]) == 0
     assert "--max-cpu-seconds" in fails("train", dataset, tmp_path / "run", "--max-cpu-seconds", "0")
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"),
+    [
+        ({"test": ["p2"]}, "evaluate RUN DATASET evaluation\n"),
+        ({"folds": [["p0"], ["p1", "p2"]]}, "evaluate RUN DATASET evaluation --split validation\n"),
+        ({}, None),
+    ],
+)
+def test_the_next_command_evaluates_pairs_that_exist(tmp_path, capsys, groups, found):
+    data = save_dataset(tmp_path / "dataset", [toy_pair(f"p{n}", n) for n in range(3)], **groups).path
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(toy_recipe(terms={"l1": 1}).model_dump(mode="json")))
+    options = ["--recipe", str(tmp_path / "mine.yaml"), "--device", "cpu", "--max-steps", "1"]
+    assert run(["-q", "train", str(data), str(tmp_path / "run"), *options]) == 0
+    printed = capsys.readouterr().out.replace(str(tmp_path / "run"), "RUN").replace(str(data), "DATASET")
+    if found is None:
+        assert "evaluate " not in printed
+        assert "no pairs for testing or validation" in printed
+    else:
+        assert f"next:  tomostain {found}" in printed
+
+
+def test_a_resumed_training_with_nothing_to_do_says_so(dataset, tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(toy_recipe(terms={"l1": 1}).model_dump(mode="json")))
+    words = ["-q", "train", str(dataset), str(tmp_path / "run"), "--device", "cpu"]
+    assert run([*words, "--recipe", str(tmp_path / "mine.yaml"), "--max-steps", "3"]) == 0
+    with pytest.warns(UserWarning, match=r"has taken 3 steps already \(`max_steps=2`\), so there is nothing to do"):
+        assert run([*words, "--resume", "--max-steps", "2"]) == 0
+    assert load_model(tmp_path / "run").spec.steps == 3

@@ -171,7 +171,9 @@ def test_bad_input_is_named(run, dataset, tmp_path):
     with pytest.raises(InputError, match="not a dataset"):
         evaluate(run, tmp_path, tmp_path / "out")
     save_dataset(tmp_path / "no-test", [toy_pair(7, "q")])
-    with pytest.raises(InputError, match=r"split 'test': .* has no such pairs \(train 1, validation 0, test 0\)"):
+    with pytest.raises(
+        InputError, match=r"split 'test': .* has no such pairs \(train 1, validation 0, test 0\); prepare it with"
+    ):
         evaluate(run, tmp_path / "no-test", tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out").exists()
 

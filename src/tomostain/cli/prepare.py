@@ -153,5 +153,8 @@ def _show_results(dataset: "Dataset", out: Path, *, aligned: bool) -> None:
     if dataset.test:
         subjects = dataset.subjects(dataset.test)
         typer.echo(f"testing: {len(subjects)} subject{'s' * (len(subjects) != 1)}: {', '.join(subjects)}")
+    else:
+        ways = "--halves or --test-subjects" if aligned else "--test-subjects or --test-fraction"
+        typer.echo(f"note:    no pair is left for testing; to evaluate a model, prepare the dataset with {ways}")
     typer.echo(f"check:   {out / 'pairs'}/*/qc.png")
     typer.echo(f"next:    tomostain train {out} run")

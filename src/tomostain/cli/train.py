@@ -40,10 +40,14 @@ class TrainOptions:
     deterministic: bool = typer.Option(
         False, "--deterministic", help="Same bits on a GPU, too; slower. A CPU always gives the same bits."
     )
-    max_steps: int | None = typer.Option(None, min=1, help="Stop after this number of steps.")
-    max_seconds: float | None = typer.Option(None, min=1, help="Stop after this training time, seconds.")
+    max_steps: int | None = typer.Option(
+        None, min=1, help="Stop at this number of steps in total, also of a resumed run."
+    )
+    max_seconds: float | None = typer.Option(
+        None, min=1, help="Stop after this training time in total, also of a resumed run, seconds."
+    )
     max_cpu_seconds: float | None = typer.Option(
-        None, min=1, help="Stop after this processor time of all threads, seconds."
+        None, min=1, help="Stop after this processor time of all threads in total, seconds."
     )
 
 
@@ -99,7 +103,7 @@ def train(
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         train_model(dataset, run, **keywords, progress=progress, should_stop=stop_requested.is_set)
     if is_rank_zero():
-        _show_results(dataset, run)
+        _show_results(dataset, run, keywords["fold"])
 
 
 def _request(
@@ -144,12 +148,20 @@ def _show_request(options: TrainOptions, choice: "RecipeChoice", keywords: "Trai
     typer.echo(f"device: {describe_device(choice.recipe, options.device, alone=not is_distributed())}")
 
 
-def _show_results(dataset: Path, run: Path) -> None:
+def _show_results(dataset: Path, run: Path, fold: int | None) -> None:
     """Print where the results are, and the next commands."""
+    from tomostain.dataset.dataset import load_dataset
+
+    pairs = load_dataset(dataset).split(fold)
     typer.echo(f"run:   {run}")
     typer.echo(f"model: {run / 'model'}")
-    typer.echo(f"next:  tomostain evaluate {run} {dataset} evaluation")
-    typer.echo(f"       tomostain stain {run / 'model'} VOLUME stained.ome.zarr")
+    commands = [f"tomostain stain {run / 'model'} VOLUME stained.ome.zarr"]
+    if pairs.test or pairs.validation:
+        split = "" if pairs.test else " --split validation"
+        commands.insert(0, f"tomostain evaluate {run} {dataset} evaluation{split}")
+    else:
+        typer.echo("note:  the dataset has no pairs for testing or validation; this model cannot be evaluated with it")
+    typer.echo("next:  " + "\n       ".join(commands))
 
 
 def _is_default(source: Any) -> bool:

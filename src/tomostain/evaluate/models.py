@@ -138,8 +138,10 @@ def pairs_of(data: Dataset, split: Split, fold: int | None) -> tuple[str, ...]:
     ids = data.ids if split == "all" else getattr(groups, split)
     if not ids:
         sizes = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
+        other = "; or choose the split 'validation'" if split == "test" and groups.validation else ""
+        advice = "prepare it with test subjects, or with halves" if split == "test" else "choose another split"
         raise InputError(
-            f"split '{split}': {data.path} has no such pairs ({sizes}); choose another split", parameter="split"
+            f"split '{split}': {data.path} has no such pairs ({sizes}); {advice}{other}", parameter="split"
         )
     return ids
 
