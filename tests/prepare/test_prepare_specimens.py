@@ -150,7 +150,8 @@ def test_manual_rois(tmp_path):
     ("text", "message"),
     [
         ("specimen,slide\na,s\n", r"line 2, specimen 'a': 'volume' is empty"),
-        ("specimen,volume,slide\na,v,s\n", r"no specimen could be registered; .*scores.csv"),
+        ("specimen,volume,slide\na,v,s\n", r"no specimen could be registered \(a: .*v: no such file or folder\)"),
+        ("specimen,volume,slide\na,v,s\nb,v,s\n", r"no specimen could be registered; .*scores.csv"),
         ("specimen,volume,slide,section,weaks\na,v,s,t,8\n", "unknown column 'weaks'; did you mean 'weeks'"),
         ("specimen,volume,slide,section\n", "contains no specimens"),
         ("specimen,volume,slide,section\n,v,s,t\n", "line 2: 'specimen' is empty"),

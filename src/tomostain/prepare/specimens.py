@@ -240,6 +240,8 @@ def find_sections(
         elif row.id in pair_files:
             with_section.append(replace(row, values={**row.values, "section": str(pair_files[row.id].absolute())}))
     if not with_section:
+        if len(reasons := left_out(folder)) == 1:
+            raise none_registered(reasons)
         raise InputError(f"no specimen could be registered; {folder / 'scores.csv'} states the reason for each")
     return with_section
 
