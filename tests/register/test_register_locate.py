@@ -201,9 +201,10 @@ def test_a_start_pose_of_the_command_line_is_the_hint_of_the_search(specimen, tr
 
 def test_a_pixel_size_ten_times_off_is_noticed(specimen):
     volume = open_volume(specimen / "volume")
-    for factor in (0.1, 10.0):
+    guesses = {0.1: "by a factor of 10", 10.0: "by a factor of 10", 0.001: "in mm instead of µm", 1000.0: "in mm"}
+    for factor, guess in guesses.items():
         slide = open_slide(specimen / "slide.ome.tif", pixel_um=SMALL["pixel_um"] * factor)
-        with pytest.raises(InputError, match=r"measures .* mm .* perhaps by a factor of 10"):
+        with pytest.raises(InputError, match=rf"measures .* mm .* {guess}"):
             locate_section(volume, slide, QUICK)
 
 

@@ -70,6 +70,9 @@ def numbers(text: str | None, option: str, counts: tuple[int, ...] = (1, 3)) -> 
     --------
     >>> numbers("5, 5,10", "--voxel-um")
     (5.0, 5.0, 10.0)
+    >>> numbers("16,5", "--voxel-um")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tomostain.errors.InputError: ... (order z,y,x); for a decimal number, write 16.5
     """
     if text is None:
         return None
@@ -79,8 +82,17 @@ def numbers(text: str | None, option: str, counts: tuple[int, ...] = (1, 3)) -> 
         values = ()
     if len(values) not in counts or not all(0 < value < float("inf") for value in values):
         expected = " or ".join(str(count) for count in counts)
-        raise InputError(f"{option} {text}: expected {expected} number(s) above 0, separated by commas (order z,y,x)")
+        point = f"; for a decimal number, write {text.replace(',', '.')}" if _has_decimal_comma(text) else ""
+        raise InputError(
+            f"{option} {text}: expected {expected} number(s) above 0, separated by commas (order z,y,x){point}"
+        )
     return values
+
+
+def _has_decimal_comma(text: str) -> bool:
+    """Return whether a text is two whole numbers with a comma, such as "16,5"."""
+    parts = [part.strip() for part in text.split(",")]
+    return len(parts) == 2 and all(part.isdigit() for part in parts)
 
 
 def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
@@ -126,8 +138,8 @@ def existing_model(model: Path) -> Path:
 def existing(path: Path, what: str) -> Path:
     """Return `path` if it exists, else raise `InputError` naming it."""
     if not path.exists():
-        from tomostain.input_files import refuse_url
+        from tomostain.input_files import refuse_url, suggest_path
 
         refuse_url(path)
-        raise InputError(f"{path}: no such {what}")
+        raise InputError(f"{path}: no such {what}{suggest_path(path)}")
     return path

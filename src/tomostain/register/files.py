@@ -195,9 +195,11 @@ def _uncertain(location: Location, folder: Path | None) -> str:
     if folder is None:
         return message + (
             "look at the `candidates` of this error; if one is right, repeat with `hint=Hint(start, accept=True)`; "
-            "otherwise give an axis or landmarks, and check that slide and volume are of one specimen"
+            "otherwise give an axis or landmarks, and check that slide and volume are of one specimen, and "
+            "that voxel and pixel size are right"
         )
     return message + (
         f"look at {folder}/candidate-*.png; if one is right, repeat with `init` set to {folder}/candidate-1.yaml and "
-        f"with `accept=True`; otherwise give {hints}, and check that slide and volume are of one specimen"
+        f"with `accept=True`; otherwise give {hints}, and check that slide and volume are of one specimen, and that "
+        "voxel and pixel size are right"
     )

@@ -108,9 +108,10 @@ def _check_sizes(volume: Volume, slide: Slide) -> None:
     slice_um = max(n * um for n, um in zip(volume.shape[1:], volume.voxel_um[1:], strict=True))
     slide_um = max(slide.shape) * slide.pixel_um
     if not 1 / _MAX_RATIO <= slide_um / slice_um <= _MAX_RATIO:
+        guess = " (is one in mm instead of µm?)" if not 0.01 < slide_um / slice_um < 100 else ""
         raise InputError(
             f"{slide.path}: it measures {slide_um / 1e3:.2g} mm at {slide.pixel_um:g} µm per pixel, the µCT image "
-            f"{slice_um / 1e3:.2g} mm; one of the sizes must be wrong: give `pixel_um` or `voxel_um`"
+            f"{slice_um / 1e3:.2g} mm; one of the sizes must be wrong{guess}; give `pixel_um` or `voxel_um`"
         )
 
 

@@ -94,9 +94,11 @@ def check_sizes(
     if 0.16 * np.sort(sides)[1] <= slide_um <= too_large * np.linalg.norm(sides):
         return
     volume_mm = " x ".join(f"{side / 1e3:.2g}" for side in sides)
+    ratio = slide_um / np.sort(sides)[1]
+    guess = "is one in mm instead of µm?" if not 0.01 < ratio < 100 else "perhaps by a factor of 10"
     raise InputError(
         f"{slide.path}: {subject} measures {slide_um / 1e3:.2g} mm at {slide.pixel_um:g} µm per pixel, the volume "
-        f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give `pixel_um` or `voxel_um`"
+        f"{volume_mm} mm; one of the sizes must be wrong ({guess}); give `pixel_um` or `voxel_um`"
     )
 
 
