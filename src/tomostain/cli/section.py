@@ -93,15 +93,17 @@ def section(
 
     if options.blending not in ("density", "colour"):
         raise InputError(f"--blending {options.blending}: give density or colour")
+    across = direction(plane.normal, plane.axis)
     if (plane.points is None) == (plane.through is None):
         raise InputError("section: give --through z,y,x with --normal or --axis, or --points FILE.csv")
-    across = direction(plane.normal, plane.axis)
     if (plane.through is None) != (across is None):
         raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
-    points_um = (
-        [position(plane.through, "--through")] if plane.through is not None else read_points(cast(Path, plane.points))
-    )
+    if plane.through is not None:
+        points_um = [position(plane.through, "--through")]
+        check_position(points_um[0], path)
+    else:
+        points_um = read_points(cast(Path, plane.points))
     with bars(context) as progress:
         cut = cut_section(
             path,
@@ -122,6 +124,27 @@ def section(
     typer.echo(f"section: {out}: {columns} x {rows} pixels of {cut.pixel_um:g} µm")
     if cut.stretch > MAX_STRETCH:
         typer.echo(f"note: where the surface is steepest, a pixel covers {cut.stretch:.2f} times its area")
+
+
+def check_position(point_um: tuple[float, float, float], path: Path) -> None:
+    """Raise if a point lies outside a stained volume; print a note if it is within the first voxel, as if in mm.
+
+    Raises
+    ------
+    InputError
+        Stating the extent of the volume.
+    """
+    from tomostain.io import open_stained
+
+    volume = open_stained(path)
+    last_um = [(n - 1) * size for n, size in zip(volume.shape, volume.voxel_um, strict=True)]
+    extent = " x ".join(f"{side:g}" for side in last_um)
+    inside = (-size <= at <= last + size for at, last, size in zip(point_um, last_um, volume.voxel_um, strict=True))
+    shown = ",".join(f"{at:g}" for at in point_um)
+    if not all(inside):
+        raise InputError(f"--through {shown}: this point misses the volume, which measures {extent} µm (z, y, x)")
+    if all(0 < at < size for at, size in zip(point_um, volume.voxel_um, strict=True)):
+        typer.echo(f"note: --through {shown} is in the first voxel of {extent} µm; positions are in µm, not in mm")
 
 
 def direction(normal: str | None, axis: str | None) -> tuple[float, float, float] | None:
