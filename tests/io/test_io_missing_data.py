@@ -268,7 +268,10 @@ def test_renamed_files_of_an_ome_tiff_are_counted(tmp_path: Path) -> None:
 
 def test_ome_tiff_that_is_not_a_volume_or_references_another_folder(tmp_path: Path) -> None:
     folder = _ome(tmp_path / "channels", list(range(9)), 3, sizes='SizeC="3" SizeT="1"')
-    with pytest.raises(InputError, match="states 3 channels or time points"):
+    with pytest.raises(InputError, match=r"s_000\.ome\.tif: its OME-XML states 3 channels or time points"):
+        open_volume(folder)
+    _ome(folder / "volume", list(range(9)), 9)
+    with pytest.raises(InputError, match=r"are the slices in .*volume\?"):
         open_volume(folder)
     more = '<TiffData FirstZ="9"><UUID FileName="../../secret.tif">urn:uuid:9</UUID></TiffData>'
     for path in (_ome(tmp_path / "outside", list(range(9)), 10, more=more), tmp_path / "outside/s_000.ome.tif"):

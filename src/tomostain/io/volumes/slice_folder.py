@@ -146,8 +146,11 @@ def _announced(first: Path) -> OmeFiles | None:
 def _as_announced(folder: Path, slices: SliceFiles, announced: OmeFiles) -> SliceFiles:
     """Return the slices in the order that OME-XML states, with those that are missing."""
     if announced.others > 1:
+        others = (each for each in sorted(folder.iterdir()) if each.is_dir() and any(each.glob("*.tif*")))
+        advice = f"; are the slices in {found}?" if (found := next(others, None)) else ""
         raise InputError(
-            f"{folder}: its OME-XML states {announced.others} channels or time points; a µCT volume has z, y, x only"
+            f"{slices.present[0]}: its OME-XML states {announced.others} channels or time points; a µCT volume has "
+            f"z, y, x only{advice}"
         )
     if announced.depth == 1:  # each slice describes only itself
         return slices
