@@ -247,8 +247,11 @@ def suggest(word: str, known: list[str]) -> str:
     "; did you mean 'toluidine-blue'?"
     >>> suggest("zzz", ["a", "b"])
     '; known: a, b'
+    >>> suggest("tif", ["vti", "rgb-tiff"])
+    "; did you mean 'rgb-tiff'?"
     """
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = [each for each in sorted(known) if len(word) > 2 and word.lower() in each.lower()]
+    near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(known))}"
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import difflib
 import io
 import os
 import re
@@ -40,6 +41,23 @@ def refuse_url(path: StrPath) -> None:
             f"{os.fspath(path)}: is an address, not a path; only local files are read and written: copy the data from "
             "or to there"
         )
+
+
+def suggest_path(path: StrPath) -> str:
+    """Return "; did you mean …?" for a path whose folder has an entry of nearly the same name, else "".
+
+    Examples
+    --------
+    >>> suggest_path("nowhere/scan")
+    ''
+    """
+    path = Path(path)
+    try:
+        names = {entry.name.lower(): entry.name for entry in os.scandir(path.parent)}
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(path.name.lower(), names, n=1, cutoff=0.85)
+    return f"; did you mean {path.with_name(names[near[0]])}?" if near else ""
 
 
 def refuse_special_file(path: StrPath) -> None:

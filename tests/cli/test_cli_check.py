@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from tomostain.cli.main import run
 from tomostain.io import write_stack
@@ -22,6 +23,21 @@ def test_missing_and_empty_folders(tmp_path, fails):
     assert "nowhere: no such" in fails("check", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert "empty" in fails("check", tmp_path / "empty")
+
+
+def test_the_name_of_a_similar_folder_is_suggested(tmp_path, fails):
+    (tmp_path / "rat7_Rec").mkdir()
+    message = fails("check", tmp_path / "rat7_rec")
+    assert message.strip().endswith(f"rat7_rec: no such file or folder; did you mean {tmp_path / 'rat7_Rec'}?")
+    assert "did you mean" not in fails("check", tmp_path / "scan")
+    assert "rat7_Rec?" in fails("view", tmp_path / "rat7_rec")
+
+
+def test_of_a_jpeg_only_the_message_as_a_slide_is_shown(tmp_path, fails):
+    Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "slide.jpg")
+    message = fails("check", tmp_path / "slide.jpg")
+    assert "give it with --pixel-um" in message
+    assert "volume format" not in message
 
 
 def test_a_gap_in_the_slice_numbers(volume, fails):

@@ -26,6 +26,7 @@ from tomostain.cli.main import run
         ("recipes pix2pxi", "did you mean 'pix2pix'?"),
         ("phantom out --material Mg-5gd", "'PEEK'; did you mean 'Mg-5Gd'?"),
         ("export a b --to nrdr", "--to nrdr: unknown format; did you mean 'nrrd'?"),
+        ("export a b --to tif", "--to tif: unknown format; did you mean 'rgb-tiff'?"),
     ],
 )
 def test_a_similar_word_is_suggested(words, message, fails):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomostain.errors import InputError
-from tomostain.input_files import refuse_special_file
+from tomostain.input_files import refuse_special_file, suggest_path
 from tomostain.inspection.results import find_result
 from tomostain.io.metadata.units import format_sides
 from tomostain.models import builtin_folder, is_builtin, suggest_builtin
@@ -116,7 +116,8 @@ def check_path(
     path = builtin_folder(str(path)) if is_builtin(path) else Path(path)
     refuse_special_file(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder{suggest_builtin(path)}", parameter="path")
+        advice = suggest_builtin(path) or suggest_path(path)
+        raise InputError(f"{path}: no such file or folder{advice}", parameter="path")
     options = CheckOptions(voxel_um, pixel_um, dataset, allow_missing)
     if dataset is None and (result := _own_result(path, progress)) is not None:
         return result
@@ -235,6 +236,7 @@ def _image(path: Path, options: CheckOptions, progress: Progress) -> Inspection:
     from tomostain.io.itk_checks import MHA_SUFFIXES, NIFTI_SUFFIXES
     from tomostain.io.nrrd_files import NRRD_SUFFIXES
     from tomostain.io.volumes.hdf5 import HDF5_SUFFIXES
+    from tomostain.io.volumes.opening import find_reader
 
     only_volumes = (*MHA_SUFFIXES, *NIFTI_SUFFIXES, *NRRD_SUFFIXES, *HDF5_SUFFIXES)
     try:
@@ -251,7 +253,7 @@ def _image(path: Path, options: CheckOptions, progress: Progress) -> Inspection:
         try:
             return _slide(open_slide(path, pixel_um=pixel_um))
         except InputError as not_slide:
-            if options.pixel_um is not None:
+            if options.pixel_um is not None or find_reader(path) is None:
                 raise
             raise InputError(f"{not_volume}; as a slide: {not_slide}") from None
     return Inspection(path, "volume", volume.describe(), (_read_all(volume, progress),))
