@@ -175,7 +175,7 @@ def test_a_section_is_classified():
     classes, rgb = image()
     found = classify_image(one, rgb, 20.0)
     assert (found.labels == classes).mean() > 0.97
-    with pytest.raises(InputError, match="pixels of 10 µm, but .* trained at 20 µm; resample the volume to 20 µm"):
+    with pytest.raises(InputError, match=r"pixels of 10 µm, but .* trained at 20 µm; resample the volume to 20 µm"):
         classify_image(one, rgb, 10.0)
     with pytest.raises(InputError, match="classifies sections"):
         classify_volume(one, ct=Volume.from_array(np.zeros((2, 8, 8), np.uint16), 20.0))
@@ -275,7 +275,7 @@ def test_built_in_classifiers_load_and_are_small():
         assert sum(path.stat().st_size for path in (FOLDER / name).iterdir()) < 150_000
     assert builtin_classifier("ct") == "builtin:phantom-ct"
     assert builtin_classifier("section", "toluidine-blue") == "builtin:phantom-tb-section"
-    with pytest.raises(InputError, match="no built-in one for the stain 'masson'.* `stain` to toluidine-blue or h&e"):
+    with pytest.raises(InputError, match=r"no built-in one for the stain 'masson'.* `stain` to toluidine-blue or h&e"):
         builtin_classifier("stain", "masson")
 
 
