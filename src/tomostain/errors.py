@@ -113,6 +113,10 @@ class SplitWarning(OutOfDistributionWarning):
     """A specimen or a pair may be in training and test set, so that scores are too good. The command line shows it."""
 
 
+class TrainingLimitWarning(OutOfDistributionWarning):
+    """A training is resumed with a limit that it has reached already. The command line shows it."""
+
+
 # Frames of these packages are not the user's: this one, and those through which its functions call each other.
 _NOT_OF_USER = ("tomostain", "contextlib", "pydantic")
 _of_thread = threading.local()

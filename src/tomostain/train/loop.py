@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack, overload
 
 from tomostain.dataset.loaded import PairSource
-from tomostain.errors import InputError, InterruptedRunError, PeerProcessError, warn_user
+from tomostain.errors import InputError, InterruptedRunError, PeerProcessError, TrainingLimitWarning, warn_user
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.output_folder import check_sources_outside
 from tomostain.paths import StrPath
@@ -291,7 +291,8 @@ def _take_steps(
 def _warn_if_nothing_is_left(run: Path, reason: str) -> None:
     """Warn that a resumed training ends at once, if there is a reason."""
     if reason:
-        warn_user(f"{run}: {reason}, so there is nothing to do; limits are totals, with the time before `resume`")
+        message = f"{run}: {reason}, so there is nothing to do; limits are totals, with the time before `resume`"
+        warn_user(message, TrainingLimitWarning)
 
 
 def _save(run: Path, trainer: Trainer) -> None:
