@@ -100,10 +100,10 @@ def section(
         raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
     if plane.through is not None:
-        points_um = [position(plane.through, "--through")]
-        check_position(points_um[0], path)
-    else:
-        points_um = read_points(cast(Path, plane.points))
+        check_position(position(plane.through, "--through"), path)
+    points_um = (
+        [position(plane.through, "--through")] if plane.through is not None else read_points(cast(Path, plane.points))
+    )
     with bars(context) as progress:
         cut = cut_section(
             path,
