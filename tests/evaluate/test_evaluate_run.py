@@ -127,8 +127,10 @@ def test_provenance_names_options_model_pairs_and_network(result, run):
 
 def test_pictures_show_four_panels_with_the_same_mask(result):
     picture = imread(result[0] / "pictures" / "p3.png")
-    assert picture.shape == (72 + 22, 4 * 80 + 3 * 4, 3)
-    difference = picture[22:, 3 * 84 :]
+    assert picture.shape == (22 + 72 + 22, 4 * 80 + 3 * 4, 3)
+    is_bar = (picture[22 + 72 :] < 64).all(axis=(0, 2)) | (picture[22 + 72 :] < 64).all(axis=2)
+    assert [int(np.argmin(row[2:])) for row in is_bar if row[2]] == [10, 10, 10]  # 200 µm of 20 µm
+    difference = picture[22 : 22 + 72, 3 * 84 :]
     assert (difference[:4] == 0).all()  # outside the mask both images have the background colour
 
 

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from tomostain.errors import InputError
+from tomostain.evaluate import Table
 from tomostain.figures.curves import read_curves, smooth, training_curves
+from tomostain.io import write_image
 from tomostain.view.report.blocks import (
     Compare,
     Figure,
@@ -23,6 +25,7 @@ from tomostain.view.report.blocks import (
     ReportSection,
     Row,
 )
+from tomostain.view.report.evaluation import evaluation_page
 from tomostain.view.report.writer import write_report
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
@@ -227,3 +230,18 @@ def test_tables_without_curves(tmp_path, text, message):
         training_curves(metrics(tmp_path, text))
     with pytest.raises(InputError, match="no such file"):
         training_curves(tmp_path / "none.csv")
+
+
+def test_the_page_of_an_evaluation_names_the_metrics_in_which_a_baseline_is_better(tmp_path):
+    rows = [("run", 0.8, 0.1), ("raw µCT", 0.4, 0.7), ("grey-value look-up", 0.84, 0.2)]
+    table = Table.from_records([{"model": name, "ssim": ssim, "lpips": lpips} for name, ssim, lpips in rows])
+    write_image(tmp_path / "boxplots.png", np.zeros((8, 8, 3), np.uint8))
+    facts = "{pairs: [p3], dataset: data, options: {split: test}, lpips_network: LPIPS}"
+    (tmp_path / "evaluate.yaml").write_text(facts, encoding="utf-8")
+    page = evaluation_page(tmp_path, table, tmp_path / "run").read_text(encoding="utf-8")
+    text = " ".join(page.split())
+    assert (
+        "run is better than every baseline in LPIPS. In SSIM the grey-value look-up is better (0.840, run 0.800)."
+        in text
+    )
+    assert "1 pair of data, split" in text

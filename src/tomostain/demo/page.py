@@ -209,10 +209,12 @@ def _numbers(table: Table) -> ReportSection:
 def _key_figure(margin: Margin) -> tuple[str, str, str]:
     """Return label, value of the model, and its margin over the strongest baseline."""
     digits = margin.digits
+    # Of the rounded values, so that a reader who subtracts them gets the same.
+    gain = abs(round(margin.model, digits) - round(margin.baseline, digits))
     return (
         margin.label,
         f"{margin.model:.{digits}f} {margin.unit}".strip(),
-        f"{abs(margin.gain):.{digits}f} {'better' if margin.gain > 0 else 'worse'} than the strongest baseline, the "
+        f"{gain:.{digits}f} {'better' if margin.gain > 0 else 'worse'} than the strongest baseline, the "
         f"{margin.name} ({margin.baseline:.{digits}f})",
     )
 

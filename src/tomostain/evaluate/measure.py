@@ -250,7 +250,7 @@ def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:
     real = fill_background(pair.histology, pair.mask, colour)
     fakes = {name: fill_background(image, pair.mask, colour) for name, image in stained.items()}
     differences = {f"|{name} - real|": difference_image(fake, real) for name, fake in fakes.items()}
-    return captioned_row({"µCT": raw_ct(pair.ct), **fakes, "real": real, **differences})
+    return captioned_row({"µCT": raw_ct(pair.ct), **fakes, "real": real, **differences}, pair.voxel_um)
 
 
 def rows_of(frame: "pd.DataFrame", protocol: str = PAPER, scope: Scope | None = "patch") -> "pd.DataFrame":
