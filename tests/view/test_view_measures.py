@@ -19,7 +19,13 @@ from tomostain.view.report.measures import measures_page, section_page, wider_in
 from tomostain.view.report.study import study_page
 
 BIC = Definition(
-    "trial_bic", "BIC (surface)", "bone-implant contact", "%", 3, "trial-bic-1", "Faces of the implant at bone."
+    "trial_bic",
+    "BIC (surface)",
+    "bone-implant contact",
+    "%",
+    3,
+    "trial-bic-1",
+    "Faces of the implant at bone, up to `gap_um`.",
 )
 BV = Definition("trial_bv", "BV/TV", "bone volume fraction", "%", 3, "trial-bv-1", "Bone voxels.")
 PLANE = Definition("trial_bic_plane", "BIC (2D)", "bone-implant contact", "%", 2, "trial-bic-plane-1", "In a plane.")
@@ -86,11 +92,13 @@ def test_page_of_a_volume(result):
         "BIC (surface): 80 % of the surface is in the field of view.",
         "BV/TV (100-250 µm): no tissue &lt;there&gt;.",
         "The implant touches two faces of the volume.",
-        "method trial-bic-1): Faces of the implant at bone.",
+        "method trial-bic-1): Faces of the implant at bone, up to gap_um.",
         "degradation layer",
         "toluidine blue, both",
     ):
         assert part in text, part
+    assert text.index("<table") < text.index("BIC (surface): 80 %")
+    assert "`" not in re.sub(r"<script.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
     assert "new woven bone" not in re.search(r'<ul class="legend">.*?</ul>', text, re.DOTALL)[0]
     assert text.count("<img") == 6
     assert not re.search(r'(src|href)="(?!data:)', text)

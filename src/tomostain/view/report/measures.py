@@ -26,9 +26,10 @@ _MAX_KEYS = 5
 _FEW = 2
 _MAX_INTERVALS = 24
 _REGIONS = "In shells around the implant, by the distance from its surface."
+_OPTIONS = "Options have their names in Python: gap_um is --gap-um in the command line."
 _SPREAD = (
     "± is the standard deviation between the models, combined for a section with that over planes within the error of "
-    "the registration. – means that the measure cannot be computed; the reason is above the table."
+    "the registration. – means that the measure cannot be computed; the reason is in the notes below."
 )
 
 
@@ -51,6 +52,7 @@ def measures_page(result: MeasureResult) -> Path:
     """
     sections = (
         _numbers(result.rows),
+        _notes_section(result.rows),
         _plots(result.figures),
         pictures(result),
         _definitions(each.definition for each in result.measures),
@@ -70,7 +72,13 @@ def section_page(result: SectionResult) -> Path:
     Path
     """
     definitions = [each.definition for measures in result.measures.values() for each in measures]
-    sections = (section_pictures(result), _numbers(result.rows), _plots(result.figures), _definitions(definitions))
+    sections = (
+        section_pictures(result),
+        _numbers(result.rows),
+        _notes_section(result.rows),
+        _plots(result.figures),
+        _definitions(definitions),
+    )
     opening = _key_figures(result.rows, by_source=True)
     return _write_page(result, f"Measures in the section {result.specimen}", opening, sections)
 
@@ -109,12 +117,17 @@ def _key_figures(rows: Sequence[MeasureRow], *, by_source: bool = False) -> tupl
 
 
 def _numbers(rows: Sequence[MeasureRow]) -> ReportSection:
-    """Return the notes, the table of the measures, and that of regions around the implant."""
+    """Return the table of the measures, and that of regions around the implant."""
     blocks = []
     for (header, table), caption in ((measures_table(rows), _SPREAD), (regions_table(rows), _REGIONS)):
         if table:
             blocks.append(MetricTable(tuple(header), tuple(tuple(row) for row in table), caption=caption))
-    return ReportSection("Numbers", tuple(_notes(rows)), tuple(blocks))
+    return ReportSection("Numbers", (), tuple(blocks))
+
+
+def _notes_section(rows: Sequence[MeasureRow]) -> ReportSection | None:
+    notes = tuple(_notes(rows))
+    return ReportSection("Notes on the numbers", notes) if notes else None
 
 
 def _notes(rows: Sequence[MeasureRow]) -> list[str]:
@@ -191,10 +204,13 @@ def _definitions(definitions: Iterable[Definition]) -> ReportSection:
     unique = {each.id: each for each in definitions}
     return ReportSection(
         "Definitions",
-        tuple(
-            f"{each.title}, {each.symbol}{f' [{each.unit}]' if each.unit else ''}, {each.dimension}D "
-            f"(measure {each.id}, method {each.method}): {each.text}"
-            for each in unique.values()
+        (
+            _OPTIONS,
+            *(
+                f"{each.title}, {each.symbol}{f' [{each.unit}]' if each.unit else ''}, {each.dimension}D "
+                f"(measure {each.id}, method {each.method}): {each.text.replace('`', '')}"
+                for each in unique.values()
+            ),
         ),
     )
 
