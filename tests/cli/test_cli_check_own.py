@@ -32,6 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert tomostain("stain", top / "model", top / "scan", top / name, *GREYS) == 0
     for name, to in (("slices", "rgb-tiff"), ("rgba", "rgba-tiff"), ("older.ome.zarr", "ome-zarr-0.4")):
         assert tomostain("export", top / "stained.ome.zarr", top / name, "--to", to) == 0
+    assert tomostain("export", top / "stained.ome.zarr", top / "sections", "--to", "qupath", "--planes", 2) == 0
     rng = np.random.default_rng(0)
     histology = rng.integers(0, 255, (40, 41, 3), dtype=np.uint8)
     save_pair(Pair("p", grey_values((40, 41)) * 30, histology, np.ones((40, 41), bool), 5.0), top / "pair")
@@ -66,6 +67,7 @@ KINDS = {
     "older.ome.zarr": "stained volume",
     "slices": "export",
     "rgba": "export",
+    "sections": "export",
     "pair": "pair",
     "d-registration": "registrations",
     "evaluation": "evaluation",
@@ -89,6 +91,7 @@ def _cut(path: Path) -> None:
 DAMAGE = {
     "slices/slice_0002.tif": Path.unlink,
     "rgba/slice_0002.tif": _cut,
+    "sections/sections.yaml": lambda path: _cut(min(path.parent.glob("*.virtual.ome.tif"))),
     "pair/histology.tif": _cut,
     "d-registration/p/ct.tif": Path.unlink,
     "evaluation/pictures/p.png": _cut,

@@ -73,6 +73,33 @@ def _tiff_export(path: Path, progress: Progress) -> Details:
     return (f"{values['to']}, {size} voxels, level {values.get('level')}; all {len(slices)} slices were read",)
 
 
+def _sections_export(path: Path, progress: Progress) -> Details:
+    """Read all files of the sections that were exported for QuPath."""
+    import json
+
+    from tomostain.config import read_yaml
+
+    listed = path / "sections.yaml"
+    sections = read_yaml(listed).get("sections")
+    try:
+        files = [str(name) for section in sections for name in section["files"].values()]  # type: ignore[union-attr]
+    except (TypeError, KeyError, AttributeError):
+        raise InputError(f"{listed}: lists no sections; export the volume again") from None
+    for name in track(files, "reading", progress):
+        file = path / name
+        if not file.is_file():
+            raise InputError(f"{file}: is missing, but sections.yaml lists it; export the volume again")
+        if file.suffix == ".geojson":
+            try:
+                json.loads(file.read_bytes())
+            except ValueError as error:
+                raise InputError(f"{file}: cannot be read ({error}); export the volume again") from None
+        else:
+            _tiff_shape(file)
+    number = f"{len(sections)} section{'s' * (len(sections) != 1)}"
+    return (f"qupath, {number}; all {len(files)} files were read",)
+
+
 def _tiff_shape(file: Path) -> tuple[int, ...]:
     import tifffile
 
@@ -187,6 +214,7 @@ _MARKERS: tuple[tuple[str, str, Check], ...] = (
     ("evaluate.yaml", "evaluation", _evaluation),
     ("pair.yaml", "pair", _pair),
     ("export.yaml", "export", _tiff_export),
+    ("sections.yaml", "export", _sections_export),
     ("candidate-1.yaml", "registration candidates", _candidates),
     ("scores.csv", "registrations", _registrations),
     ("planes.png", "figures", _figures),
