@@ -39,6 +39,13 @@ def next_line(folder):
     return next(line for line in overview(folder).splitlines() if "Next: " in line).split("Next: ")[1]
 
 
+def test_a_run_has_the_steps_of_its_model(tmp_path):
+    """Only every tenth step has a row in `metrics.csv`."""
+    a_run(tmp_path / "run")
+    write(tmp_path / "run/model/model.yaml", "recipe: lean\nsteps: 906\n")
+    assert "run: run/ with 906 steps" in overview(tmp_path)
+
+
 def test_an_empty_folder_leads_to_the_demo(tmp_path):
     text = overview(tmp_path)
     assert "contains no files of the pipeline yet" in text

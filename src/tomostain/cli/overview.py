@@ -176,7 +176,12 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
     elif _has(folder, "run.yaml"):
         steps = _steps(folder / "metrics.csv")
         if _has(folder, "model/model.yaml"):
-            yield Item("run", path, steps, _recorded_dataset(folder / "run.yaml"))
+            yield Item(
+                "run",
+                path,
+                _steps_of_model(folder / "model/model.yaml") or steps,
+                _recorded_dataset(folder / "run.yaml"),
+            )
         else:
             yield Item("unfinished run", path, steps)
     elif _has(folder, "model.yaml"):
@@ -233,6 +238,12 @@ def _steps(path: Path) -> str:
     lines = _text(path).splitlines()
     step = lines[-1].split(",")[0] if len(lines) > 1 else ""
     return f"with {step} steps" if step.isdigit() else ""
+
+
+def _steps_of_model(path: Path) -> str:
+    """Return the steps that a `model.yaml` states: a `metrics.csv` has no row for the last ones."""
+    steps = re.search(r"^steps: (\d+)$", _text(path), flags=re.MULTILINE)
+    return f"with {steps[1]} steps" if steps else ""
 
 
 def _recorded_dataset(path: Path) -> str:

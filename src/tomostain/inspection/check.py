@@ -151,7 +151,7 @@ def _dataset(path: Path, progress: Progress) -> tuple[str, ...]:
         pair = dataset.load(pair_id)
         rows, columns = pair.ct.shape[:2]
         lines.append(f"{pair_id}: {rows} x {columns} px, {pair.implant}, mask {pair.mask.mean():.0%}")
-    test = list(dataset.test)
+    test = ", ".join(dataset.test) or "none"
     return (*lines, f"voxel size {dataset.voxel_um:g} µm, {len(dataset.folds)} folds, for testing: {test}")
 
 
