@@ -81,8 +81,10 @@ def _sections_export(path: Path, progress: Progress) -> Details:
 
     listed = path / "sections.yaml"
     sections = read_yaml(listed).get("sections")
+    if not isinstance(sections, list):
+        raise InputError(f"{listed}: lists no sections; export the volume again")
     try:
-        files = [str(name) for section in sections for name in section["files"].values()]  # type: ignore[union-attr]
+        files = [str(name) for section in sections for name in section["files"].values()]
     except (TypeError, KeyError, AttributeError):
         raise InputError(f"{listed}: lists no sections; export the volume again") from None
     for name in track(files, "reading", progress):
