@@ -26,7 +26,7 @@ _MAX_KEYS = 5
 _FEW = 2
 _MAX_INTERVALS = 24
 _REGIONS = "In shells around the implant, by the distance from its surface."
-_OPTIONS = "Options have their names in Python: gap_um is --gap-um in the command line."
+_OPTIONS = "Options have their names in Python, such as gap_um. The command line writes them with hyphens."
 _SPREAD = (
     "± is the standard deviation between the models, combined for a section with that over planes within the error of "
     "the registration. – means that the measure cannot be computed; the reason is in the notes below."
