@@ -52,7 +52,9 @@ def test_a_dot_in_a_name_is_not_the_start_of_its_ending(work: Path, model: Path)
 def test_the_histogram_of_another_volume_is_not_replaced(work: Path, model: Path, fails) -> None:
     assert tomostain("stain", model, "scans/a", "x.ome.zarr", *GREYS) == 0
     before = (work / "x-levels.png").read_bytes()
-    assert "x-levels.png: the figure of the grey values" in fails("-q", "stain", model, "scans/b", "x.zarr", *GREYS)
+    message = fails("-q", "stain", model, "scans/b", "x.zarr", *GREYS)
+    assert "x-levels.png: the figure of the grey values shows another volume" in message
+    assert "give another name, or add --overwrite" in message
     assert (work / "x-levels.png").read_bytes() == before
     assert not (work / "x.zarr").exists()
 

@@ -106,7 +106,14 @@ class _Figure:
             )
         what, stored = "figure of the grey values, or another file of this name,", self._stored_key()
         check_sources_outside(self.path, "figure of the grey values", [self.volume.path])
-        if stored is None or not (replace_other_volume or stored.startswith(self._volume_key)):
+        if stored is not None and stored.startswith(self._volume_key):
+            return
+        if stored is not None and not (replace_other_volume or overwrite):
+            raise InputError(
+                f"{self.path}: the figure of the grey values shows another volume, from which the output of this name "
+                "may have been stained; give another name, or add `overwrite=True` to replace both"
+            )
+        if stored is None or not replace_other_volume:
             check_output_file(self.path, what, overwrite=overwrite)
 
     def shows(self, reference: IntensityReference | None) -> bool:
