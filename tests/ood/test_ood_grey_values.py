@@ -10,7 +10,7 @@ from scipy.stats import wasserstein_distance
 
 from tomostain.errors import OutOfDistributionWarning
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.ood import ModelReference, check_slices, check_volume
+from tomostain.ood import ModelReference, VolumeReport, check_slices, check_volume
 from tomostain.ood.grey_values import (
     QUANTILES,
     distance,
@@ -55,9 +55,16 @@ def test_a_volume_without_solid_voxels_has_the_maximum_distance():
     assert grey_distance(air, [[20000.0] * len(QUANTILES)]) == float("inf")
     report = check_slices(ModelReference([[20000.0] * len(QUANTILES)]), air, "scan.h5")
     assert not report.in_distribution
-    with pytest.warns(OutOfDistributionWarning, match=r"scan.h5: its grey values are unlike .*Check `intensity`"):
+    with pytest.warns(
+        OutOfDistributionWarning, match=r"scan.h5: its grey values are unlike .*Check the grey values .*\(`intensity`\)"
+    ):
         report.warn()
     assert report.to_dict() == {"grey_distance": None, "new_share": None}
+
+
+def test_a_distance_just_above_the_limit_is_stated_with_enough_digits():
+    (message,) = VolumeReport("scan", grey_distance=0.0612, grey_limit=0.0598).messages
+    assert "distance 0.061 of the step from background to bone, usual up to 0.060" in message
 
 
 def test_a_model_without_a_reference_gives_an_empty_report():

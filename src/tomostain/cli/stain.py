@@ -311,7 +311,8 @@ def _show_results(request: "StainRequest") -> None:
     if share is not None:
         known = ModelSpec.from_yaml(Path(str(request.model)) / SPEC).greys
         fits = not known or is_covered(provenance.get("grey_distance"), known)
-        typer.echo(f"novelty:     {share_sentence(share) if fits else 'its grey values are unlike the training data'}")
+        greys = "" if fits else ", and so are its grey values"
+        typer.echo(f"novelty:     {share_sentence(share)}{greys}")
     typer.echo(f"next:        tomostain view {out}")
     typer.echo(f"             tomostain export {out} FOLDER --to rgba-tiff")
 

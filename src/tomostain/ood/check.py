@@ -14,12 +14,12 @@ from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, TrainingReference, novel_sh
 
 _GREY_ADVICE = (
     "Possible reasons: wrong grey values of background and bone, another instrument, or a material that was not in the "
-    "training data. The colours are unreliable there. Check `intensity`"
+    "training data. The colours are unreliable there. Check the grey values of background and bone (`intensity`)"
 )
 # Where the texture differs too, the grey values are seldom the reason.
 _NOVEL_ADVICE = (
     "Its texture differs too: check that tissue, implant material and voxel size are those of the training data, then "
-    "`intensity`"
+    "the grey values of background and bone (`intensity`)"
 )
 
 
@@ -88,8 +88,8 @@ class VolumeReport:
         is_novel = self.novel_share is not None and self.novel_share > self.novel_limit
         if self.grey_distance is not None and self.grey_limit is not None and self.grey_distance > self.grey_limit:
             measured = (
-                f"distance {self.grey_distance:.2f} of the step from background to bone, usual up to "
-                f"{self.grey_limit:.2f}"
+                f"distance {self.grey_distance:.3f} of the step from background to bone, usual up to "
+                f"{self.grey_limit:.3f}"
                 if np.isfinite(self.grey_distance)
                 else "nothing is as bright as solid matter"
             )
@@ -101,7 +101,7 @@ class VolumeReport:
             messages.append(
                 f"{self.source}: {share_sentence(self.novel_share)} (usual up to {100 * self.novel_limit:.0f} %). "
                 "Possible reasons: another tissue or implant material, another voxel size, noise, blur or artefacts. "
-                "The colours are unreliable there. `uncertainty` writes a map of it"
+                "The colours are unreliable there. Staining with `uncertainty` writes a map of it"
             )
         return tuple(messages)
 
