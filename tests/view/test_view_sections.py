@@ -148,3 +148,30 @@ def test_a_position_in_mm_is_noted(stained, tmp_path, capsys):
         run(["-q", "section", str(stained[0]), str(tmp_path / "b.ome.tif"), "--axis", "z", "--through", "0,0,0"]) == 0
     )
     assert "not in mm" not in capsys.readouterr().out
+
+
+def test_an_axis_alone_is_the_plane_in_the_middle(stained, tmp_path):
+    path, _ = stained
+    out = tmp_path / "middle.ome.tif"
+    assert run(["-q", "section", str(path), str(out), "--axis", "z", "--pixel-um", "5"]) == 0
+    between = tifffile.imread(out)  # of 20 slices, the middle lies between the slices 9 and 10
+    assert (
+        run(
+            [
+                "-q",
+                "section",
+                str(path),
+                str(out),
+                "--axis",
+                "z",
+                "--pixel-um",
+                "5",
+                "--through",
+                "95,0,0",
+                "--overwrite",
+            ]
+        )
+        == 0
+    )
+    np.testing.assert_array_equal(between, tifffile.imread(out))
+    assert run(["-q", "section", str(path), str(out), "--axis", "y", "--points", "p.csv", "--overwrite"]) == 2

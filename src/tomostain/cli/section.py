@@ -42,7 +42,9 @@ class PlaneOptions:
 
     through: str | None = typer.Option(None, help="A point of the plane, z,y,x in µm; with --normal or --axis.")
     normal: str | None = typer.Option(None, help="Normal direction of the plane, z,y,x.")
-    axis: str | None = typer.Option(None, help="z, y or x: the plane is perpendicular to this axis.")
+    axis: str | None = typer.Option(
+        None, help="z, y or x: the plane is perpendicular to this axis; without --through, in the middle."
+    )
     points: Path | None = typer.Option(None, help="CSV of three or more points, with the columns z_um,y_um,x_um.")
     curved: bool = typer.Option(
         False, "--curved", help="Use a smooth surface through all points instead of the nearest plane."
@@ -68,7 +70,8 @@ class SectionOptions:
 @verb(
     order=120,
     examples="""
-    tomostain section stained.ome.zarr middle.ome.tif --axis y --through 0,1500,0
+    tomostain section stained.ome.zarr middle.ome.tif --axis y
+    tomostain section stained.ome.zarr plane-y.ome.tif --axis y --through 0,1500,0
     tomostain section stained.ome.zarr oblique.ome.tif --through 800,900,900 --normal 1,0.5,0 --thickness-um 40
     tomostain section stained.ome.zarr plane.ome.tif --points three-or-more.csv
     tomostain section stained.ome.zarr bent.ome.tif --points points.csv --curved --ct reco_folder
@@ -94,16 +97,18 @@ def section(
     if options.blending not in ("density", "colour"):
         raise InputError(f"--blending {options.blending}: give density or colour")
     across = direction(plane.normal, plane.axis)
-    if (plane.points is None) == (plane.through is None):
-        raise InputError("section: give --through z,y,x with --normal or --axis, or --points FILE.csv")
-    if (plane.through is None) != (across is None):
+    through = None if plane.through is None else position(plane.through, "--through")
+    in_middle = plane.axis is not None and through is None and plane.points is None
+    if not in_middle and (plane.points is None) == (through is None):
+        raise InputError("section: give --through z,y,x with --normal or --axis, --axis alone, or --points FILE.csv")
+    if not in_middle and (through is None) != (across is None):
         raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
-    if plane.through is not None:
-        check_position(position(plane.through, "--through"), path)
-    points_um = (
-        [position(plane.through, "--through")] if plane.through is not None else read_points(cast(Path, plane.points))
-    )
+    if through is not None:
+        check_position(through, path)
+    elif in_middle:
+        through = middle_of(path)
+    points_um = [through] if through is not None else read_points(cast(Path, plane.points))
     with bars(context) as progress:
         cut = cut_section(
             path,
@@ -124,6 +129,15 @@ def section(
     typer.echo(f"section: {out}: {columns} x {rows} pixels of {cut.pixel_um:g} µm")
     if cut.stretch > MAX_STRETCH:
         typer.echo(f"note: where the surface is steepest, a pixel covers {cut.stretch:.2f} times its area")
+
+
+def middle_of(path: Path) -> tuple[float, float, float]:
+    """Return the middle (z, y, x) of a stained volume, µm from the centre of the first voxel."""
+    from tomostain.io import open_stained
+
+    volume = open_stained(path)
+    z, y, x = ((n - 1) * size / 2 for n, size in zip(volume.shape, volume.voxel_um, strict=True))
+    return z, y, x
 
 
 def check_position(point_um: tuple[float, float, float], path: Path) -> None:
