@@ -113,7 +113,7 @@ def test_the_command_line(model, volume, expected, tmp_path, capsys):
     out = tmp_path / "out.ome.zarr"
     words = [str(word) for word in ("stain", model, volume, out, *levels, "--patch-px", 32, "--stride-px", 16)]
     assert run(words) == 2
-    assert "set --resample to resample it" in capsys.readouterr().err
+    assert "add --resample to resample it" in capsys.readouterr().err
     assert run([*words, "--resample"]) == 0
     np.testing.assert_array_equal(colours(out), expected)
 

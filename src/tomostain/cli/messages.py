@@ -6,7 +6,7 @@ from typer.core import TyperCommand
 
 from tomostain.errors import InputError
 
-_NAME = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
+_NAME = re.compile(r"(\bset )?`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 
 
 def as_options(message: str, command: TyperCommand | None) -> str:
@@ -34,7 +34,7 @@ def as_options(message: str, command: TyperCommand | None) -> str:
     'scan: no voxel size is stated; give --voxel-um'
     >>> as_options("set `voxel_um=5`, or the key `other`", command)
     'set --voxel-um 5, or the key other'
-    >>> as_options("add `overwrite=True`, or `baselines=False`", command)
+    >>> as_options("set `overwrite=True`, or `baselines=False`", command)
     'add --overwrite, or --no-baselines'
     >>> @app.command()
     ... def grey(background: float = 0, bone: float = 0): ...
@@ -44,13 +44,13 @@ def as_options(message: str, command: TyperCommand | None) -> str:
     options = _options(command)
 
     def replace(match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
+        before, name, value = match[1] or "", match[2], match[3]
         if name not in options:
-            return name + (f"={value}" if value else "")
+            return before + name + (f"={value}" if value else "")
         on, off = options[name]
-        if value == "False" and off:
-            return off
-        return on + (f" {value}" if value and value != "True" else "")
+        if value == "True" or (value == "False" and off):  # an option without a value is added, not set
+            return before.replace("set", "add") + (on if value == "True" else off)
+        return before + on + (f" {value}" if value else "")
 
     return _NAME.sub(replace, message)
 
