@@ -382,6 +382,20 @@ def test_bone_next_to_titanium_may_have_a_fifth_of_the_grey_scale(bone):
     assert reference.background == pytest.approx(13_700, abs=100)
 
 
+@pytest.mark.parametrize(("head", "shaft", "bone"), [(60, 28, 30_000), (80, 38, 24_900), (80, 38, 37_000)])
+def test_the_shaft_of_a_titanium_screw_may_be_much_thinner_than_its_head(head, shaft, bone):
+    rng = np.random.default_rng(3)
+    image = np.full((6, 260, 260), 13_700.0)
+    for column in range(4, 256, 26):
+        image[:, :, column : column + 13] = bone
+    radius = np.hypot(*np.ogrid[-130:130, -130:130])
+    for plane, size in zip(image, (head, *[shaft] * 5), strict=True):
+        plane[radius < size] = 90_000.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert estimate_reference(smoothed(image, rng, 1200)).bone == pytest.approx(bone, abs=500)
+
+
 def test_a_thick_place_in_porous_bone_that_is_cut_off_is_no_screw():
     """The blurred edges of bone have up to all of its contrast: they are not the bone next to a screw."""
     rng = np.random.default_rng(2)

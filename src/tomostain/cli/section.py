@@ -105,7 +105,7 @@ def section(
         raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
     if through is not None:
-        check_position(through, path)
+        note_of_position(through, path)
     elif in_middle:
         through = middle_of(path)
     points_um = [through] if through is not None else read_points(cast(Path, plane.points))
@@ -140,24 +140,14 @@ def middle_of(path: Path) -> tuple[float, float, float]:
     return z, y, x
 
 
-def check_position(point_um: tuple[float, float, float], path: Path) -> None:
-    """Raise if a point lies outside a stained volume; print a note if it is within the first voxel, as if in mm.
-
-    Raises
-    ------
-    InputError
-        Stating the extent of the volume.
-    """
+def note_of_position(point_um: tuple[float, float, float], path: Path) -> None:
+    """Print a note if a point is within the first voxel of a stained volume, as if it was given in mm."""
     from tomostain.io import open_stained
 
     volume = open_stained(path)
-    last_um = [(n - 1) * size for n, size in zip(volume.shape, volume.voxel_um, strict=True)]
-    extent = " x ".join(f"{side:g}" for side in last_um)
-    inside = (-size <= at <= last + size for at, last, size in zip(point_um, last_um, volume.voxel_um, strict=True))
-    shown = ",".join(f"{at:g}" for at in point_um)
-    if not all(inside):
-        raise InputError(f"--through {shown}: this point misses the volume, which measures {extent} µm (z, y, x)")
     if all(0 < at < size for at, size in zip(point_um, volume.voxel_um, strict=True)):
+        extent = " x ".join(f"{(n - 1) * size:g}" for n, size in zip(volume.shape, volume.voxel_um, strict=True))
+        shown = ",".join(f"{at:g}" for at in point_um)
         typer.echo(f"note: --through {shown} is in the first voxel of {extent} µm; positions are in µm, not in mm")
 
 

@@ -144,7 +144,9 @@ def saturated_body(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     nothing = np.zeros(stack.shape, bool)
     plateau = stack == stack.max()
-    if plateau.mean() < _SATURATED_PART or thick_bodies(plateau).sum() < _SATURATED_THICK * plateau.sum():
+    # The head of a screw is much thicker than its shaft, which belongs to the thick body, too.
+    thick = thick_bodies(plateau, max_radius_px=_THICK_PX / 2)
+    if plateau.mean() < _SATURATED_PART or thick.sum() < _SATURATED_THICK * plateau.sum():
         return nothing
     rim = in_parallel(lambda p: ndimage.distance_transform_edt(~p) <= _RIM_PX if p.any() else p, plateau)
     return np.asarray(np.stack(rim), dtype=bool)
@@ -178,12 +180,14 @@ def is_bone(
     return bool(np.median(smooth[core]) - dark >= _SATURATED_CONTRAST * (1 - dark))
 
 
-def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def thick_bodies(mask: NDArray[np.bool_], *, max_radius_px: float = np.inf) -> NDArray[np.bool_]:
     """Return the part of each slice's mask that is at least half as thick as the thickest place of all slices.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (N, Y, X)
+    max_radius_px : float
+        A place with this radius is thick enough, however thick others are.
 
     Returns
     -------
@@ -191,7 +195,7 @@ def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         All False if no place is thicker than 20 px: those are trabeculae, not a screw.
     """
     depth = np.stack(in_parallel(ndimage.distance_transform_edt, mask))
-    radius = 0.5 * float(depth.max())
+    radius = min(0.5 * float(depth.max()), max_radius_px)
     if radius < _THICK_PX / 4:
         return np.zeros(mask.shape, bool)
 
