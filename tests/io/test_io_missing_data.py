@@ -271,6 +271,7 @@ def test_ome_tiff_that_is_not_a_volume_or_references_another_folder(tmp_path: Pa
     with pytest.raises(InputError, match=r"s_000\.ome\.tif: its OME-XML states 3 channels or time points"):
         open_volume(folder)
     _ome(folder / "volume", list(range(9)), 9)
+    _ome(folder / "truth", [0], 1)  # fewer files
     with pytest.raises(InputError, match=r"are the slices in .*volume\?"):
         open_volume(folder)
     more = '<TiffData FirstZ="9"><UUID FileName="../../secret.tif">urn:uuid:9</UUID></TiffData>'

@@ -146,8 +146,9 @@ def _announced(first: Path) -> OmeFiles | None:
 def _as_announced(folder: Path, slices: SliceFiles, announced: OmeFiles) -> SliceFiles:
     """Return the slices in the order that OME-XML states, with those that are missing."""
     if announced.others > 1:
-        others = (each for each in sorted(folder.iterdir()) if each.is_dir() and any(each.glob("*.tif*")))
-        advice = f"; are the slices in {found}?" if (found := next(others, None)) else ""
+        counts = {each: len(list(each.glob("*.tif*"))) for each in sorted(folder.iterdir()) if each.is_dir()}
+        found = max(counts, key=lambda each: counts[each], default=folder)
+        advice = f"; are the slices in {found}?" if counts.get(found) else ""
         raise InputError(
             f"{slices.present[0]}: its OME-XML states {announced.others} channels or time points; a µCT volume has "
             f"z, y, x only{advice}"
