@@ -4,6 +4,7 @@ import numpy as np
 import tifffile
 
 from tomostain.cli.main import run
+from tomostain.dataset.dataset import load_dataset
 
 
 def test_unequal_pair_shapes(tmp_path, fails):
@@ -36,8 +37,10 @@ def test_the_subjects_of_the_test_set_are_named(tmp_path, capsys):
     assert "5 pairs, 0 folds, 3 for testing" in out
     assert "testing: 2 subjects: b, c" in out
     assert "note:" not in out
+    assert load_dataset(tmp_path / "d").load("a1").stain == "unknown"
     paths[-1] = str(tmp_path / "d2")
-    assert run(["-q", "prepare", "--aligned", *paths, *options, "--test-fraction", "0"]) == 0
+    assert run(["-q", "prepare", "--aligned", *paths, *options, "--test-fraction", "0", "--stain", "h&e"]) == 0
+    assert load_dataset(tmp_path / "d2").load("a1").stain == "h&e"
     assert (
         "no pair is left for testing; to evaluate a model, prepare the dataset with --halves" in capsys.readouterr().out
     )

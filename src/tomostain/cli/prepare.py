@@ -38,6 +38,9 @@ class AlignedOptions:
         None, help="Aligned images: regular expression for the file name. Its first group is the subject."
     )
     mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks.")
+    stain: str | None = typer.Option(
+        None, help="Aligned images: toluidine-blue or h&e; 'measure' then knows the stain of the model."
+    )
     invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: invert the histology.")
     halves: bool = typer.Option(
         False, "--halves", help="Aligned images: train on the left halves, test on the right halves."
