@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tomostain.errors import InputError
 from tomostain.io import StainedWriter, create_stained
 from tomostain.io.chunk_progress import ChunkProgress
-from tomostain.io.locks import is_unlocked
+from tomostain.io.locks import is_unlocked, lock
 from tomostain.io.ome_zarr import repair, writer
 from tomostain.io.ome_zarr.plan import PLAN, PROGRESS
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum
@@ -214,3 +215,45 @@ def test_a_damaged_shard_is_removed_before_others_see_that_it_is_pending(
     assert late.repair() == [SHARDS[1]]
     assert late.pending() == []
     assert shard.is_file()
+
+
+def test_a_volume_that_is_finished_while_a_damaged_shard_is_compared_is_made_unfinished(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, other, shard, compared = writer_of(path), writer_of(path), path / SHARDS[1], []
+    right = damage(shard)
+
+    def compare(file: Path) -> str:
+        checksum = shard_checksum(file)
+        compared.extend([file] * (file == shard))
+        if len(compared) == 2:  # `late` holds the lock of the chunk
+            monkeypatch.setattr(repair, "shard_checksum", shard_checksum)
+            other.finish()
+        return checksum
+
+    monkeypatch.setattr(repair, "shard_checksum", compare)
+    assert late.repair() == [SHARDS[1]]
+    assert not late.complete
+    write_pending(late)
+    late.finish()
+    assert shard.read_bytes() == right
+    assert damaged_shards(path, SHARDS) == []
+
+
+def test_a_volume_is_not_finished_without_a_shard_that_is_removed_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repairing, finishing = writer_of(path), writer_of(path)
+    damage(path / SHARDS[1])
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(writer, "lock", lock)
+        assert repairing.repair() == [SHARDS[1]]
+        return lock(*arguments, **options)
+
+    monkeypatch.setattr(writer, "lock", late)
+    with pytest.raises(InputError, match="1 of 3 z chunks are not stained yet"):
+        finishing.finish()
+    write_pending(finishing)
+    finishing.finish()
+    assert damaged_shards(path, SHARDS) == []

@@ -17,6 +17,7 @@ from tomostain.io.ome_zarr.pyramid import Reduction, Shape, level_scales, pyrami
 
 PROGRESS = ".tomostain-progress"
 PLAN = "plan.json"
+FINISH_LOCK = ".tomostain-finish.lock"
 _MAX_INNER_Z = 64
 _CHANNELS = 3
 _COLOUR_ZSTD, _GREY_ZSTD = 1, 3

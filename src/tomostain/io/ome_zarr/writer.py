@@ -27,6 +27,7 @@ from tomostain.io.full_disk import FullDiskError, is_full_disk
 from tomostain.io.locks import SharedLock, lock
 from tomostain.io.ome_zarr.coarser import CoarserLevels
 from tomostain.io.ome_zarr.plan import (
+    FINISH_LOCK,
     PLAN,
     PROGRESS,
     begin,
@@ -43,7 +44,7 @@ from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
 IN_USE = "presence.lock"
-_FINISH_LOCK, _FINISHED = ".tomostain-finish.lock", ".tomostain-finished"
+_FINISHED = ".tomostain-finished"
 logger = logging.getLogger("tomostain.io")
 
 
@@ -161,13 +162,13 @@ class OmeZarrWriter:
         InputError
             If chunks are still pending.
         """
-        pending = self.pending()
-        if pending:
-            raise InputError(
-                f"{self.path}: {len(pending)} of {len(self.z_chunks())} z chunks are not stained yet (the first begins "
-                f"at slice {pending[0][0]}); run the same command again to continue"
-            )
-        with lock(self.path / _FINISH_LOCK, wait=True):
+        with lock(self.path / FINISH_LOCK, wait=True):
+            pending = self.pending()  # another process may have removed damaged shards until now
+            if pending:
+                raise InputError(
+                    f"{self.path}: {len(pending)} of {len(self.z_chunks())} z chunks are not stained yet (the first "
+                    f"begins at slice {pending[0][0]}); run the same command again to continue"
+                )
             if not self.complete:
                 self._finish(progress)
 
@@ -194,8 +195,8 @@ class OmeZarrWriter:
     def _remove_leftovers(self) -> None:
         """Remove what a process left in a complete volume when it was killed after the last step."""
         shutil.rmtree(self.path / _FINISHED, ignore_errors=True)
-        if (self.path / _FINISH_LOCK).exists():
-            with suppress(InputError), lock(self.path / _FINISH_LOCK):  # its end removes the file, unless it is in use
+        if (self.path / FINISH_LOCK).exists():
+            with suppress(InputError), lock(self.path / FINISH_LOCK):  # its end removes the file, unless it is in use
                 pass
 
     def repair(self, progress: Progress = silent, only: Sequence[int] | None = None) -> list[str]:
@@ -215,22 +216,17 @@ class OmeZarrWriter:
         """
         checked = self._all_chunks() if only is None else [(0, z0) for z0 in only]
         damaged: list[str] = []
-        if self.complete:
-            names = [self._shard(*chunk) for chunk in checked]
-            if damaged_shards(self.path, names, progress):
-                with lock(self.path / _FINISH_LOCK, wait=True):
-                    # Another process may have made them pending, or have written them again.
-                    damaged = (damaged_shards(self.path, names) or []) if self.complete else []
-                    if damaged:
-                        self._reopen(damaged)
-                    elif not self.complete:
-                        self._hold()
-        else:
-            written = [(level, z0) for level, z0 in checked if self._levels[level].is_done(z0)]
+        if not self.complete:
+            written, checked = [(level, z0) for level, z0 in checked if self._levels[level].is_done(z0)], []
             for level, z0 in track(written, "checking", progress) if written else ():
                 shard = self._shard(level, z0)
-                if remove_damaged(self.path / shard, self._levels[level], z0):
+                is_removed = remove_damaged(self.path, shard, self._levels[level], z0)
+                if is_removed:
                     damaged.append(shard)
+                elif is_removed is None:
+                    checked.append((level, z0))
+        if checked:  # of a complete volume
+            damaged += self._reopen_damaged([self._shard(*chunk) for chunk in checked], progress)
         if damaged:
             logger.info("%s: %d damaged shard(s) are written again: %s", self.path, len(damaged), ", ".join(damaged))
         return damaged
@@ -245,6 +241,19 @@ class OmeZarrWriter:
     def _all_chunks(self) -> list[tuple[int, int]]:
         """Return level and first slice of every chunk."""
         return [(level, z0) for level in range(len(self._levels)) for z0, _ in self.z_chunks(level)]
+
+    def _reopen_damaged(self, names: Sequence[str], progress: Progress) -> list[str]:
+        """Make the damaged ones of some shards of a complete volume pending, and return them."""
+        if not damaged_shards(self.path, names, progress):
+            return []
+        with lock(self.path / FINISH_LOCK, wait=True):
+            # Another process may have made them pending, or have written them again.
+            damaged = (damaged_shards(self.path, names) or []) if self.complete else []
+            if damaged:
+                self._reopen(damaged)
+            elif not self.complete:
+                self._hold()
+        return damaged
 
     def _reopen(self, damaged: Sequence[str]) -> None:
         """Make a complete volume unfinished, with the damaged shards removed and pending.
