@@ -10,9 +10,10 @@ import pytest
 
 from tomostain.errors import InputError
 from tomostain.io import StainedWriter, create_stained
+from tomostain.io.checksums import sha256
 from tomostain.io.chunk_progress import ChunkProgress
 from tomostain.io.locks import is_unlocked, lock
-from tomostain.io.ome_zarr import repair, writer
+from tomostain.io.ome_zarr import repair, shards, writer
 from tomostain.io.ome_zarr.plan import PLAN, PROGRESS
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum
 
@@ -257,3 +258,29 @@ def test_a_volume_is_not_finished_without_a_shard_that_is_removed_meanwhile(
     write_pending(finishing)
     finishing.finish()
     assert damaged_shards(path, SHARDS) == []
+
+
+def test_a_repair_of_a_complete_volume_reads_each_right_shard_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer_of(path).finish()
+    late, read = writer_of(path), []
+    damage(path / SHARDS[1])
+
+    def count(file: Path) -> str:
+        read.append(file.relative_to(path).as_posix())
+        return sha256(file)
+
+    monkeypatch.setattr(shards, "sha256", count)
+    assert late.repair() == [SHARDS[1]]
+    # The damaged one is compared again while finish is locked: another process may have written it.
+    assert sorted(read) == sorted([*SHARDS, SHARDS[1]])
+    write_pending(late)
+    late.finish()
+    assert damaged_shards(path, SHARDS) == []
+
+
+def test_damage_that_a_repair_did_not_look_at_is_found_by_the_next_one(path: Path) -> None:
+    writer_of(path).finish()
+    for shard in SHARDS[:2]:
+        damage(path / shard)
+    assert writer_of(path).repair(only=[0]) == [SHARDS[0]]
+    assert writer_of(path).repair() == [SHARDS[1]]

@@ -39,7 +39,14 @@ from tomostain.io.ome_zarr.plan import (
 from tomostain.io.ome_zarr.pyramid import Shape, pyramid_shapes, reduce
 from tomostain.io.ome_zarr.repair import remove_damaged
 from tomostain.io.ome_zarr.shard_file import ShardLayout
-from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_name, write_shard_sums
+from tomostain.io.ome_zarr.shards import (
+    ABSENT,
+    damaged_shards,
+    read_shard_sums,
+    shard_checksum,
+    shard_name,
+    write_shard_sums,
+)
 from tomostain.paths import StrPath
 from tomostain.progress import Progress, silent, track
 
@@ -244,11 +251,12 @@ class OmeZarrWriter:
 
     def _reopen_damaged(self, names: Sequence[str], progress: Progress) -> list[str]:
         """Make the damaged ones of some shards of a complete volume pending, and return them."""
-        if not damaged_shards(self.path, names, progress):
+        found = damaged_shards(self.path, names, progress)
+        if not found:
             return []
         with lock(self.path / FINISH_LOCK, wait=True):
             # Another process may have made them pending, or have written them again.
-            damaged = (damaged_shards(self.path, names) or []) if self.complete else []
+            damaged = (damaged_shards(self.path, found) or []) if self.complete else []
             if damaged:
                 self._reopen(damaged)
             elif not self.complete:
@@ -264,10 +272,11 @@ class OmeZarrWriter:
         folder = self.path / ".tomostain-healing"
         shutil.rmtree(folder, ignore_errors=True)
         write_text(folder / PLAN, json.dumps(self._plan, indent=1))
+        sums = read_shard_sums(self.path) or {}
         for level, z0 in self._all_chunks():
             name = self._shard(level, z0)
             if name not in damaged:
-                (folder / self._levels[level].marker(z0).name).write_text(shard_checksum(self.path / name))
+                (folder / self._levels[level].marker(z0).name).write_text(sums.get(name, ABSENT))
         for name in damaged:
             (self.path / name).unlink(missing_ok=True)
         folder.rename(self.path / PROGRESS)
