@@ -90,13 +90,15 @@ def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template,
             axis.add_artist(ColouredSurface(places, greys))
         axis.add_artist(ColouredSurface(mm, colours))
         axis.set(xlim=(0, side_mm[2]), ylim=(0, side_mm[1]), zlim=(0, side_mm[0]))
-        axis.set(xlabel="x, mm", ylabel="y, mm", zlabel="z, mm")
+        # Matplotlib would write the label of a short vertical axis over its numbers: the title names it.
+        axis.set(xlabel="x, mm", ylabel="y, mm")
         axis.set_box_aspect(side_mm[::-1] / side_mm.max())
         # A short side has room for few numbers.
         for each, part in zip((axis.xaxis, axis.yaxis, axis.zaxis), side_mm[::-1] / side_mm.max(), strict=True):
             each.set_major_locator(MaxNLocator(max(1, round(6 * part))))
         axis.view_init(22, azimuth)
-    figure.suptitle("Slide in the volume. Walls: mean of the volume along each axis", fontsize=10)
+    title = "Slide in the volume. The vertical axis is z, mm. Walls: mean of the volume along each axis"
+    figure.suptitle(title, fontsize=10)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=95)
 
