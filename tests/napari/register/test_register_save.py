@@ -6,6 +6,7 @@ import yaml
 
 from tests.support.register_widget import distance_um, ends
 from tomostain.dataset.pair import load_pair
+from tomostain.dataset.section_position import state_volume
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.prepare import prepare_specimens
@@ -117,3 +118,21 @@ def test_a_pose_outside_names_the_field(widget, truth, specimen, tmp_path):
     widget.save_page.start_path.set_path(path)
     widget.save_page.load_button.click()
     assert widget.message.text().startswith("“Pose file”: the plane of the start pose")
+
+
+def test_a_pose_in_a_region_is_shown_and_saved_in_the_whole_volume(widget, truth, qtbot, settle, tmp_path):
+    volume, first = widget.inputs.volume, np.array((10, 4, 0))
+    moved = Section(truth.origin_um - first * volume.voxel_um, truth.row, truth.column, truth.slide_to_section)
+    path = tmp_path / "region.yaml"
+    path.write_text(yaml.safe_dump(state_volume(moved, volume.region(tuple(first), volume.shape)).to_dict()))
+    page = widget.save_page
+    page.start_path.set_path(path)
+    page.load_button.click()
+    settle()
+    assert distance_um(widget, truth) < 1e-6
+    page.pair_path.set_path(tmp_path / "pair")
+    with ends(widget, qtbot):
+        page.save_button.click()
+    saved = Section.from_dict(yaml.safe_load((tmp_path / "pair" / "pair.yaml").read_text()))
+    points = np.array([[900.0, 1000.0], [3300.0, 1500.0]])
+    np.testing.assert_allclose(seen_in_volume_um(saved, points), seen_in_volume_um(truth, points), atol=1e-3)

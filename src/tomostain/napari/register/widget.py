@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from tomostain.dataset.section_position import section_in_volume
 from tomostain.geometry.section import Section
 from tomostain.napari.closing import when_closed
 from tomostain.napari.fields import ToolWidget, confirm_overwrite
@@ -15,10 +16,7 @@ from tomostain.napari.register.renamed_methods import RenamedMethods
 from tomostain.napari.register.scene import RegisterScene
 from tomostain.napari.tasks import LatestOnly
 from tomostain.progress import Progress, ShouldStop, raising_on_stop
-from tomostain.register.hints import (
-    check_start,
-    read_section,
-)
+from tomostain.register.hints import check_start, read_section
 from tomostain.register.locate import SectionLocation, locate_section
 from tomostain.register.pair_files import PairFolder
 from tomostain.register.preview import PosePreview, PoseScore
@@ -248,9 +246,9 @@ class RegisterWidget(RenamedMethods, ToolWidget):
             self.set_section(section, origin)
 
     def load_pose(self) -> None:
-        """Read a pose from a file."""
+        """Read a pose from a file. It may state another copy of the volume, such as a region."""
         inputs = self.opened
-        section = read_section(self.save_page.start_path.required("Pose file"))
+        section = section_in_volume(read_section(self.save_page.start_path.required("Pose file")), inputs.volume)
         check_start(section, inputs.volume.shape, inputs.volume.voxel_um)
         self.set_section(section, "file")
 
