@@ -99,7 +99,7 @@ def test_a_listener_gets_the_warnings_of_its_thread_only():
                 warn_user("second", OutOfDistributionWarning)
             warn_user("first", OutOfDistributionWarning)
             with pytest.raises(UserWarning, match="of another kind"):
-                warn_user("of another kind")
+                warn_user("of another kind", UserWarning)
     with warnings_to(outer.append):
         thread = threading.Thread(target=other)
         thread.start()

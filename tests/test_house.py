@@ -142,6 +142,24 @@ def test_warnings_name_the_line_of_the_user():
     assert [each.rpartition(":")[0] for each in others] == ["errors.py"], others
 
 
+def test_warnings_have_a_category_that_the_command_line_shows():
+    """It shows others with a path and a line of code. An older name of Python is shown to its author only."""
+    from tomostain import errors
+
+    calls = [
+        (path.relative_to(SRC), node)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "warn_user"
+    ]
+    assert len(calls) > 30
+    for path, call in calls:
+        given = [*call.args[1:2], *(each.value for each in call.keywords if each.arg == "category")]
+        name = ast.unparse(given[0]) if given else ""
+        category = DeprecationWarning if name == "DeprecationWarning" else getattr(errors, name, UserWarning)
+        assert issubclass(category, (errors.OutOfDistributionWarning, DeprecationWarning)), f"{path}:{call.lineno}"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SRC)) for p in MODULES])
 def test_only_the_command_line_names_options(path):
     place = path.relative_to(SRC).parts

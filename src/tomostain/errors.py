@@ -97,8 +97,16 @@ class ColourProfileWarning(OutOfDistributionWarning):
     """Colours are converted to sRGB, or a colour profile cannot be used. The command line shows it."""
 
 
+class ComputationWarning(OutOfDistributionWarning):
+    """The device or the precision makes a computation slower or less accurate. The command line shows it once."""
+
+
 class MovedExclusionWarning(OutOfDistributionWarning):
     """An exclusion that a person drew is kept, but its pair has moved. The command line shows it."""
+
+
+class OmittedSpecimenWarning(OutOfDistributionWarning):
+    """A specimen is left out because its section was not found."""
 
 
 class PlacementWarning(OutOfDistributionWarning):
@@ -122,13 +130,14 @@ _NOT_OF_USER = ("tomostain", "contextlib", "pydantic")
 _of_thread = threading.local()
 
 
-def warn_user(message: str, category: type[Warning] = UserWarning, stacklevel: int | None = None) -> None:
+def warn_user(message: str, category: type[Warning], stacklevel: int | None = None) -> None:
     """Issue a warning that names the line of the user which called this package, through any number of its functions.
 
     Parameters
     ----------
     message : str
     category : type of Warning
+        The command line shows a subclass of `OutOfDistributionWarning`, and a `DeprecatedNameWarning`, as one sentence.
     stacklevel : int, optional
         As of `warnings.warn`: 1 is the line that calls this function. By default the line of the user.
 

@@ -86,6 +86,20 @@ def test_float32_changes_nothing_and_a_cpu_is_asked_what_it_can(monkeypatch):
     assert next(with_precision(weights_of(RESNET), "float16", CPU).parameters()).dtype == torch.float16
 
 
+def test_a_slow_precision_is_one_sentence_on_the_command_line(tmp_path, monkeypatch, capsys):
+    capable(monkeypatch)
+    models = [str(toy_model(tmp_path / name, UNET, seed)) for seed, name in enumerate(("a", "b"))]
+    write_stack(tmp_path / "volume", grey_values((3, 32, 32)), voxel_um=5.0)
+    paths = [str(tmp_path / name) for name in ("volume", "out.ome.zarr", "uncertainty.ome.zarr")]
+    command = ["stain", models[0], *paths[:2], "--uncertainty", paths[2], "--ensemble", models[1]]
+    assert run([*command, "--background", "100", "--bone", "900", "--precision", "bfloat16", "--device", "cpu"]) == 0
+    shown = [line for line in capsys.readouterr().err.splitlines() if "arning" in line or "AVX512" in line]
+    assert shown == [
+        "warning: precision bfloat16: this CPU has neither AMX nor AVX512-BF16 and takes several times as long as with "
+        "float32"
+    ]
+
+
 def test_a_stained_volume_states_its_precision_and_is_not_continued_with_another(tmp_path, monkeypatch, capsys):
     capable(monkeypatch, amx_bf16=True)
     model = toy_model(tmp_path / "model", UNET)

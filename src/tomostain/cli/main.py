@@ -24,6 +24,7 @@ from tomostain.cli.messages import as_options, error_line
 from tomostain.cli.usage import usage_line
 from tomostain.cli.verbs import VerbGroup
 from tomostain.errors import (
+    ComputationWarning,
     DeprecatedNameWarning,
     InputError,
     InterruptedRunError,
@@ -124,6 +125,7 @@ def run(arguments: Sequence[str]) -> int:
     with logging_session() as handlers, warnings.catch_warnings():
         for category in (OutOfDistributionWarning, DeprecatedNameWarning):
             warnings.simplefilter("always", category)
+        warnings.simplefilter("default", ComputationWarning)  # once for all models and slices
         warnings.showwarning = _warn
         return _run(arguments, handlers)
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tomostain.devices import has_float16
-from tomostain.errors import InputError, warn_user
+from tomostain.errors import ComputationWarning, InputError, warn_user
 from tomostain.networks.kernels import put_channels_last
 
 N = TypeVar("N", bound=nn.Module)
@@ -66,7 +66,7 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
 
     Warns
     -----
-    UserWarning
+    ComputationWarning
         If this CPU emulates bfloat16, which takes several times as long as float32.
     """
     if precision == "float32":
@@ -84,6 +84,7 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
         warn_user(
             "precision bfloat16: this CPU has neither AMX nor AVX512-BF16 and takes several times as long as with "
             "float32",
+            ComputationWarning,
         )
     return put_channels_last(network.to(getattr(torch, precision)))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tomostain.dataset.pair import check_id
-from tomostain.errors import InputError, warn_user
+from tomostain.errors import InputError, OmittedSpecimenWarning, warn_user
 from tomostain.prepare.config import PrepareConfig, registration_options
 from tomostain.prepare.specimen_input import NamedSpecimen, SpecimenInput
 from tomostain.progress import Progress, silent, track
@@ -53,7 +53,7 @@ def register_inputs(
 
     Warns
     -----
-    UserWarning
+    OmittedSpecimenWarning
         If one is left out.
     """
     located: dict[str, NamedSpecimen] = {each.id: each for each in specimens if each.specimen.section is not None}
@@ -90,4 +90,4 @@ def none_registered(reasons: Mapping[str, str]) -> InputError:
 def warn_of_left_out(reasons: Mapping[str, str]) -> None:
     """Warn of the specimens whose section was not found."""
     for name, reason in reasons.items():
-        warn_user(f"specimen '{name}' is left out: {reason}", UserWarning)
+        warn_user(f"specimen '{name}' is left out: {reason}", OmittedSpecimenWarning)

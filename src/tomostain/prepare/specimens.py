@@ -101,7 +101,7 @@ def prepare_specimens(
 
     Warns
     -----
-    UserWarning
+    OmittedSpecimenWarning
         If a specimen is left out because its section is not found, and there is no folder that states it.
     """
     config = config or PrepareConfig()

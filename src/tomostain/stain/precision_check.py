@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tomostain.errors import warn_user
+from tomostain.errors import ComputationWarning, warn_user
 from tomostain.stain.translator import Translator
 
 TILES, TILE_PX = 4, 512
@@ -112,4 +112,5 @@ class PrecisionComparison:
             warn_user(
                 f"{deviation}, and by more than {LARGE_LEVELS} in {100 * deviation.large_share:.3g} % of the values; "
                 "set `precision=float32` for colours that do not depend on the precision",
+                ComputationWarning,
             )

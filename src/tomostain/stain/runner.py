@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from tomostain.errors import warn_user
+from tomostain.errors import ComputationWarning, warn_user
 from tomostain.networks.cuda_capture import capturing
 from tomostain.networks.kernels import accelerate_cuda, is_fusable
 from tomostain.stain.synchronisation import refusing_synchronisation
@@ -89,7 +89,7 @@ def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
         raise
     except Exception as error:  # Triton raises many kinds, for instance where there is no C compiler.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warn_user(f"the fused layers do not run on this GPU ({reason}); torch's are used")
+        warn_user(f"the fused layers do not run on this GPU ({reason}); torch's are used", ComputationWarning)
         return None
     return fast
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tomostain.errors import InputError, warn_user
+from tomostain.errors import ComputationWarning, InputError, warn_user
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
@@ -284,7 +284,7 @@ class SliceStainer:
         _log.info("%s: %s", self.source, text)
         if not self._has_warned:
             self._has_warned = True
-            warn_user(f"{self.source}: {text}; the log names others")
+            warn_user(f"{self.source}: {text}; the log names others", ComputationWarning)
 
     def _in_float32(self, pending: "PendingColours", index: int) -> Tensor:
         """Return a slice (Y, X, 3) that is stained in float32."""

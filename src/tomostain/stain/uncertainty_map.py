@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, warn_user
+from tomostain.errors import ComputationWarning, InputError, warn_user
 from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io.models import REVERSE
 from tomostain.io.models import Model as StoredModel
@@ -133,7 +133,8 @@ def _finite_cycle_error(
     if not (translator.may_fall_back and translator.in_float32) or np.isfinite(error).all():
         return error
     where = f"slice {position.origin[position.axis]}"
-    warn_user(f"uncertainty: {where} is not finite in {translator.precision}; computed in float32")
+    text = f"uncertainty: {where} is not finite in {translator.precision}; computed in float32"
+    warn_user(text, ComputationWarning)
     return cycle_error(translator.in_float32(), ct, config, position)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tomostain.errors import warn_user
+from tomostain.errors import ComputationWarning, warn_user
 
 # Values of a block of pixels × channels; the backward pass needs more registers for each. At most this many channels
 # belong to one: 128 bytes in half precision.
@@ -43,7 +43,8 @@ def _works_on(device: torch.device) -> bool:
         reason = (str(error).splitlines() or [""])[0]
         warn_user(
             f"Triton does not work on {device}, so layers of torch are used, which take twice as long: "
-            f"{type(error).__name__}: {reason}"
+            f"{type(error).__name__}: {reason}",
+            ComputationWarning,
         )
         return False
     return True
