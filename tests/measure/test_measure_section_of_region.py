@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tomostain.dataset.section_position import state_volume
 from tomostain.geometry.section import Section
 from tomostain.imaging.resampling import resample_volume
 from tomostain.io import Volume, create_stained, open_stained
@@ -137,3 +138,32 @@ def test_a_copy_of_a_region_without_a_position_is_cut_where_the_slide_lies(tmp_p
     copy = Volume.from_array(np.asarray(region), 10.0)
     volume = stained(tmp_path / "a.ome.zarr", copy, 100.0, {"input": {"name": "x"}})
     assert shown_um(volume, section_of_pair(50.0, region)) == pytest.approx(Z_UM, abs=2)
+
+
+def section_that_states(z_um: float, registered_to: Volume) -> Section:
+    """Return the section as a pair states it, with the region and the voxel size of the volume."""
+    return Section.from_dict(state_volume(section_at(z_um, None), registered_to).to_dict())
+
+
+@pytest.mark.parametrize("stated_um", [4.0, 10.0, 20.0, 50.0])
+def test_a_part_of_a_copy_without_a_position_is_cut_where_the_slide_lies(tmp_path: Path, stated_um: float) -> None:
+    """The pair was found in the file that states a position, which resembles that of a resampled copy."""
+    section = section_that_states(Z_UM, whole(Placement((stated_um,) * 3)))
+    region = whole(None).region((10, 0, 0), (40, 30, 30))
+    volume = stained(tmp_path / "a.ome.zarr", region, 100.0, {"input": {"name": "x"}} | region.region_record())
+    assert shown_um(volume, section) == pytest.approx(Z_UM, abs=2)
+    assert shown_um(resampled_stain(tmp_path / "b.ome.zarr", whole(None), 20.0), section) == pytest.approx(Z_UM, abs=2)
+
+
+@pytest.mark.parametrize("target_um", [4.0, 20.0, 40.0])
+def test_a_stain_is_cut_where_a_slide_lies_that_was_found_in_a_resampled_copy(tmp_path: Path, target_um: float) -> None:
+    first_um = (target_um - 10) / 2
+    copy = resample_volume(whole(None), target_um)
+    in_copy, in_whole = section_that_states(Z_UM - first_um, copy), section_that_states(Z_UM, whole(None))
+    region = whole(None).region((10, 0, 0), (40, 30, 30))
+    of_region = stained(tmp_path / "a.ome.zarr", region, 100.0, {"input": {"name": "x"}} | region.region_record())
+    assert shown_um(of_region, in_copy) == pytest.approx(Z_UM, abs=2)
+    of_copy = stained(tmp_path / "b.ome.zarr", copy, first_um, {"input": {"name": "x"}})
+    for volume in (of_copy, resampled_stain(tmp_path / "c.ome.zarr", whole(None), target_um)):
+        assert shown_um(volume, in_copy) == pytest.approx(Z_UM, abs=2)
+        assert shown_um(volume, in_whole) == pytest.approx(Z_UM, abs=2)

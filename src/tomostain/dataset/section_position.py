@@ -11,6 +11,8 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.origin import Triple, offset_between
 
 Float = NDArray[np.float64]
+_LARGER_VOXELS = (2.01, 32.0)
+"""Sides of the voxels of a coarser copy, in voxels. A position of half a voxel may also be that of the first corner."""
 
 
 def state_volume(section: Section, volume: Volume) -> Section:
@@ -55,8 +57,10 @@ def _offset_um(section: Section, volume: Volume) -> Float:
     placement, region_um = volume.placement or Placement(), np.array(_region_um(volume))
     assert section.volume_origin_um is not None
     if section.region_um is None or section.volume_voxel_um is None:  # an older pair
+        stated_um = section.volume_origin_um - (0 if section.region_um is None else section.region_um)
+        resampled_um = -stated_um if _is_of_larger_voxels(stated_um, volume.voxel_um) else None
         offset_um = offset_between(
-            placement, _region_um(volume), section.volume_origin_um, section.region_um, volume.voxel_um
+            placement, _region_um(volume), section.volume_origin_um, section.region_um, volume.voxel_um, resampled_um
         )
         return np.array(offset_um)
     # Without their regions: the positions that the files state.
@@ -73,3 +77,14 @@ def _offset_um(section: Section, volume: Volume) -> Float:
 def _region_um(volume: Volume) -> Triple:
     z, y, x = (index * size for index, size in zip(volume.origin, volume.voxel_um, strict=True))
     return z, y, x
+
+
+def _is_of_larger_voxels(stated_um: NDArray[np.float64], voxel_um: Triple) -> bool:
+    """Return whether a position can be that of a copy with larger voxels, which are cubes.
+
+    It is half the difference of the voxel sizes along each axis, so that all three give the same larger size.
+    """
+    larger_um = 2 * stated_um + voxel_um
+    low, high = _LARGER_VOXELS
+    is_cube = bool(np.ptp(larger_um) <= 1e-3 * larger_um.max())
+    return is_cube and bool((stated_um >= 0).all()) and low * min(voxel_um) < larger_um.max() <= high * min(voxel_um)

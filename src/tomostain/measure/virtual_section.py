@@ -82,7 +82,7 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     InputError
         If the plane does not cross the volume.
     """
-    offset_um = volume.offset_from(section.volume_origin_um, section.region_um)
+    offset_um = volume.offset_from(section.volume_origin_um, section.region_um, section.volume_voxel_um)
     cut = section_cut(section, shape, pixel_um).moved(-np.asarray(offset_um))
     colours = sample_section(volume.block, volume.shape, volume.voxel_um, cut)
     inside: Mask = np.asarray(np.isfinite(colours).all(axis=-1), dtype=bool)

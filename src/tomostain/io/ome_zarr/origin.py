@@ -11,8 +11,6 @@ from tomostain.io.metadata.placement import Placement
 Triple = tuple[float, float, float]
 _RESAMPLED_VOXELS = 4
 """Resampling to smaller voxels moves the first voxel back by fewer voxels. A larger distance is a stated position."""
-_LARGER_VOXELS = (2.01, 32.0)
-"""Sides of the voxels of a coarser copy, in voxels. A position of half a voxel may also be that of the first corner."""
 
 
 def stated_origin_um(stated: object) -> Triple:
@@ -30,6 +28,7 @@ def offset_between(
     other_um: Sequence[float] | NDArray[np.float64],
     other_region_um: Sequence[float] | NDArray[np.float64] | None,
     voxel_um: Triple,
+    resampled_um: Sequence[float] | NDArray[np.float64] | None = None,
 ) -> Triple:
     """Return where a volume with a placement begins, µm along its axes from the first voxel of another volume.
 
@@ -46,6 +45,9 @@ def offset_between(
     other_region_um : sequence of float, optional
         The part of it that is due to a region, 0 for a whole volume. By default it is not known.
     voxel_um : tuple of float
+    resampled_um : sequence of float, optional
+        Half of how much larger the voxels of the file are than those of the other one: the distance of the first voxels
+        if one is a resampled copy of the other. By default the sizes are not known.
     """
     recorded, other = np.array(recorded_um, np.float64), np.array(other_um, np.float64)
     is_zero = functools.partial(np.allclose, 0.0, rtol=0, atol=min(voxel_um) / 1000)
@@ -53,28 +55,19 @@ def offset_between(
     unknown = other if is_zero(stated) else np.zeros(3)
     region = unknown if other_region_um is None else np.array(other_region_um, np.float64)
     other_stated = other - region
+    is_resampled = resampled_um is not None and is_zero(stated - other_stated - resampled_um)
     if is_zero(other_stated):
         # An older version did not record the region: its position is then all that is known of it.
         may_be_region = not is_zero(region) and is_zero(recorded)
-        is_compared = may_be_region or _is_of_resampling(stated, voxel_um)
+        is_near = resampled_um is None and _is_of_resampling(stated, voxel_um)
+        is_compared = may_be_region or is_resampled or is_near
     elif is_zero(stated):
         is_near = bool((other_stated >= 0).all()) and _is_of_resampling(other_stated, voxel_um)
-        is_compared = is_near or _is_of_larger_voxels(other_stated, voxel_um)
+        is_compared = is_resampled or (resampled_um is None and is_near)
     else:
         is_compared = True
     z, y, x = (float(value) for value in recorded - region + (stated - other_stated) * is_compared)
     return z, y, x
-
-
-def _is_of_larger_voxels(stated_um: NDArray[np.float64], voxel_um: Triple) -> bool:
-    """Return whether a position can be that of a copy with larger voxels, which are cubes.
-
-    It is half the difference of the voxel sizes along each axis, so that all three give the same larger size.
-    """
-    larger_um = 2 * stated_um + voxel_um
-    low, high = _LARGER_VOXELS
-    is_cube = bool(np.ptp(larger_um) <= 1e-3 * larger_um.max())
-    return is_cube and bool((stated_um >= 0).all()) and low * min(voxel_um) < larger_um.max() <= high * min(voxel_um)
 
 
 def _is_of_resampling(stated_um: NDArray[np.float64], voxel_um: Triple) -> bool:

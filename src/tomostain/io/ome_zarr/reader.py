@@ -125,6 +125,7 @@ class StainedVolume(SliceIndexing):
         self,
         volume_origin_um: Sequence[float] | NDArray[np.float64] | None,
         region_um: Sequence[float] | NDArray[np.float64] | None = None,
+        volume_voxel_um: Sequence[float] | NDArray[np.float64] | None = None,
     ) -> tuple[float, float, float]:
         """Return the centre of the first voxel (z, y, x), µm from that of the µCT that a section lies in.
 
@@ -136,10 +137,17 @@ class StainedVolume(SliceIndexing):
             stained: `offset_um`.
         region_um : sequence of float, optional
             The part of `volume_origin_um` that is due to a region (`tomostain.geometry.section.Section.region_um`).
+        volume_voxel_um : sequence of float, optional
+            Voxel size of that µCT (`tomostain.geometry.section.Section.volume_voxel_um`). With it and `region_um`, a
+            resampled copy is recognised by its voxel size.
         """
         if volume_origin_um is None or self.placement is None:
             return self.offset_um
-        return offset_between(self.placement, self.offset_um, volume_origin_um, region_um, self.voxel_um)
+        resampled_um = None
+        if region_um is not None and volume_voxel_um is not None:
+            resampled_um = np.subtract(self.voxel_um, volume_voxel_um) / 2 - self.resampling_offset_um
+        recorded_um = self.offset_um
+        return offset_between(self.placement, recorded_um, volume_origin_um, region_um, self.voxel_um, resampled_um)
 
     @property
     def array_shape(self) -> tuple[int, ...]:

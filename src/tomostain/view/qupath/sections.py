@@ -132,7 +132,7 @@ def pair_images(pair: Pair, sources: Sources, progress: Progress = silent) -> Se
             "`register` or `prepare` made from a volume",
             parameter="pair",
         )
-    offset_um = sources.volume.offset_from(section.volume_origin_um, section.region_um)
+    offset_um = sources.volume.offset_from(section.volume_origin_um, section.region_um, section.volume_voxel_um)
     cut = section_cut(section, pair.ct.shape, pair.voxel_um).moved(-np.asarray(offset_um))
     reports = _named(pair.id, progress)
     virtual, inside = _virtual(sources, cut, reports)
