@@ -50,6 +50,8 @@ def test_each_volume_has_a_line_and_a_verdict(model, tmp_path, capsys):
     assert lines[1].endswith("out of distribution")
     (line,) = check_against(model, [scan(tmp_path / "noise", noise=900, seed=1)])
     assert line.endswith("not compared")
+    assert "stain it with both grey values" in line
+    assert "configuration" not in line
     assert list(check_against(model, [same, other])) == lines
 
 

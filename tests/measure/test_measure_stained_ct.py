@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tomostain.errors import InputError, OtherInputWarning
+from tomostain.errors import InputError, OtherInputWarning, SaturationWarning
 from tomostain.io import StainedVolume, Volume, create_stained, open_stained, open_volume
 from tomostain.measure.labelling import MeasureSources, open_inputs
 from tomostain.measure.refused import open_uncertainty
@@ -123,6 +123,18 @@ def test_a_ct_of_unknown_grey_values_that_cannot_be_estimated_is_refused_with_a_
     assert "`intensity`" not in str(raised.value)
     with pytest.raises(InputError, match=message):
         reference_of(open_volume(flat), {"levels": levels})
+
+
+@pytest.mark.parametrize(
+    ("has_stored_levels", "way_out"),
+    [(True, "give `labels`, or the µCT with a stained volume"), (False, "give the µCT that was stained")],
+)
+def test_a_warning_of_bone_that_is_cut_off_names_what_a_measurement_takes(has_stored_levels, way_out):
+    values = np.clip(bone_and_marrow(0).astype(float) * 3, 0, 65535).astype(np.uint16)
+    with pytest.warns(SaturationWarning) as warned:
+        reference_of(Volume.from_array(values, 20.0), {}, has_stored_levels=has_stored_levels)
+    assert way_out in str(warned[0].message)
+    assert "`intensity`" not in str(warned[0].message)
 
 
 def test_a_type_that_cannot_hold_the_stored_grey_values_is_refused():

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError, SplitWarning
+from tomostain.errors import InputError, SaturationWarning, SplitWarning
 from tomostain.prepare import AlignedConfig, prepare_aligned
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -216,6 +216,20 @@ def test_errors_of_an_image_are_named(tmp_path):
     tifffile.imwrite(x / "a.tif", np.full((20, 30), 7, np.uint16))
     with pytest.raises(InputError, match=r"a\.tif: every grey value is 7"):
         prepare_aligned(x, y, tmp_path / "set", PLAIN)
+
+
+def test_a_warning_of_grey_values_that_are_cut_off_names_the_setting_of_aligned_images():
+    rng = np.random.default_rng(0)
+    grey = np.full((120, 120), 60.0)
+    for column in range(26, 96, 24):
+        grey[:, column : column + 14] = 300.0
+    ct = np.clip(grey + rng.normal(0, 3, grey.shape), 0, 255).astype(np.uint8)
+    histology = np.repeat(np.where(grey > 100, 150, 240)[..., None], 3, axis=2).astype(np.uint8)
+    config = AlignedConfig(voxel_um=5, mask="none")
+    with pytest.warns(SaturationWarning) as warned:
+        prepare_aligned({"a": ct}, {"a": histology}, config=config)
+    assert "set `normalise=range`, or" in str(warned[0].message)
+    assert "`ct_bone`" not in str(warned[0].message)
 
 
 def test_the_sources_are_not_replaced(tmp_path):

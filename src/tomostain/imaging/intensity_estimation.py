@@ -17,13 +17,13 @@ from tomostain.io.volumes.missing import present_slices
 
 _SIDE_PX = 512
 _MAX_CUT_OFF = 0.5
-_MANUAL = (
+STATE_BOTH = (
     "state both grey values, of background and bone: `intensity`, or `ct_background` and `ct_bone` in the "
     "configuration of register and prepare"
 )
 
 
-def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> IntensityReference:
+def estimate_reference(samples: NDArray[Any], source: str = "µCT", *, way_out: str = STATE_BOTH) -> IntensityReference:
     """Estimate the mean grey values of bone and background (the ROIs of paper section 2.5, chosen automatically).
 
     The background is the lowest main mode of the grey values. Otsu's threshold separates solid matter from the rest.
@@ -37,6 +37,8 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
         One image, or some slices of a volume, that contain bone and background.
     source : str
         Named in error messages.
+    way_out : str
+        What errors and warnings advise.
 
     Returns
     -------
@@ -56,26 +58,26 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
     ----------
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62–66.
     """
-    reference, cut_off = _estimate(samples, source)
+    reference, cut_off = _estimate(samples, source, way_out)
     if cut_off >= _MAX_CUT_OFF:
         warn_user(
             f"{source}: {cut_off:.0%} of what is taken for bone has the largest grey value ({float(samples.max()):g}): "
-            f"it may be metal, or bone that is cut off; look at the volume, and {_MANUAL}",
+            f"it may be metal, or bone that is cut off; look at the volume, and {way_out}",
             SaturationWarning,
         )
     return reference
 
 
-def _estimate(samples: NDArray[Any], source: str) -> tuple[IntensityReference, float]:
+def _estimate(samples: NDArray[Any], source: str, way_out: str = STATE_BOTH) -> tuple[IntensityReference, float]:
     """Return the reference, and the share of the bone that is cut off at the top of the grey scale."""
-    small, background, core = _regions(samples, source)
+    small, background, core = _regions(samples, source, way_out)
     zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
     low, high = np.percentile(small[core], [5, 95])
     bone = small[core & (small >= low) & (small <= high)]
     means = [float(region.mean(dtype=np.float64)) for region in (small[background], bone)]
     spread = [float(region.std(dtype=np.float64)) for region in (small[background], small[core])]
     if means[1] - means[0] <= 2 * spread[0]:
-        raise InputError(f"{source}: no bone is brighter than the noise; {_MANUAL}")
+        raise InputError(f"{source}: no bone is brighter than the noise; {way_out}")
     background_grey, bone_grey = (zero + unit * mean for mean in means)
     reference = IntensityReference(
         background_grey, bone_grey, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
@@ -106,7 +108,7 @@ def reference_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDAr
 
 
 def _regions(
-    samples: NDArray[Any], source: str
+    samples: NDArray[Any], source: str, way_out: str = STATE_BOTH
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the samples, averaged down and scaled to [0, 1], and the regions of background and bone in them."""
     check_ct(samples, source)
@@ -124,7 +126,7 @@ def _regions(
         if is_bone(smooth, *around, saturated):
             background, core = around
     if background.sum() < MIN_REGION_PX or core.sum() < MIN_REGION_PX:
-        raise InputError(f"{source}: no bone is brighter than the background; {_MANUAL}")
+        raise InputError(f"{source}: no bone is brighter than the background; {way_out}")
     return small, background, core
 
 
@@ -161,15 +163,25 @@ def reference_samples(volume: VolumeLike, n_slices: int = 12, source: str = "µC
     return np.stack(read_each(volume, [int(present[index]) for index in chosen], averaged))
 
 
-def volume_reference(volume: VolumeLike, n_slices: int = 12, source: str = "µCT") -> IntensityReference:
+def volume_reference(
+    volume: VolumeLike, n_slices: int = 12, source: str = "µCT", *, way_out: str = STATE_BOTH
+) -> IntensityReference:
     """Estimate the intensity reference of a volume from its `reference_samples`.
+
+    Parameters
+    ----------
+    volume : VolumeLike
+    n_slices, source
+        See `reference_samples`.
+    way_out : str
+        See `estimate_reference`.
 
     Raises
     ------
     InputError
         See `estimate_reference`.
     """
-    return estimate_reference(reference_samples(volume, n_slices, source), source)
+    return estimate_reference(reference_samples(volume, n_slices, source), source, way_out=way_out)
 
 
 def manual_reference(

@@ -117,13 +117,14 @@ def reference_of(ct: Volume, provenance: Mapping[str, Any], *, has_stored_levels
 
 def _estimated_reference(ct: Volume, *, is_other: bool) -> IntensityReference:
     """Estimate the grey values of a µCT: of one that is not the one that was stained, or that no result states."""
+    way_out = (
+        "give the µCT that was stained"
+        if is_other
+        else "give `labels`, or the µCT with a stained volume that was made with both grey values"
+    )
     try:
-        return volume_reference(ct, source=str(ct.path))
+        return volume_reference(ct, source=str(ct.path), way_out=way_out)
     except InputError as error:
         problem = "its grey values of background and bone cannot be estimated"
-        sentence = (
-            f"is not the µCT that was stained, and {problem}; give the µCT that was stained"
-            if is_other
-            else f"{problem}; give `labels`, or the µCT with a stained volume that was made with both grey values"
-        )
-        raise InputError(f"{ct.path}: {sentence}", parameter="ct") from error
+        other = "is not the µCT that was stained, and " if is_other else ""
+        raise InputError(f"{ct.path}: {other}{problem}; {way_out}", parameter="ct") from error

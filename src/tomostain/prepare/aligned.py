@@ -35,6 +35,7 @@ from tomostain.progress import Progress, silent, track
 
 SECTION_OF_SUBJECT = r"(.*\d)[\s_-]+\D*\d+$"
 """A file name like rat1_s03: the number of a section after a subject that has a number itself."""
+_WAY_OUT = "set `normalise=range`, or normalise the images and set `normalise=none`"
 
 
 class AlignedConfig(SplitConfig):
@@ -236,7 +237,7 @@ def _aligned_pair(
         histology = 255 - histology
     references: dict[str, Any] = {}
     if config.normalise == "auto":
-        ct_reference = estimate_reference(ct, x_name)
+        ct_reference = estimate_reference(ct, x_name, way_out=_WAY_OUT)
         histology_reference = estimate_colour_reference(histology, source=y_name)
         references = {"ct": ct_reference.to_dict(), "histology": histology_reference.to_dict()}
         ct, histology = normalise_ct(ct, ct_reference), normalise_histology(histology, histology_reference)
