@@ -8,9 +8,11 @@ import pytest
 
 from tomostain.dataset.exclusion import load_exclude, save_exclude, warn_of_moved_exclusion
 from tomostain.dataset.pair import Pair, load_pair, save_pair
+from tomostain.dataset.section_position import state_volume
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, MovedExclusionWarning
 from tomostain.geometry.section import Section
+from tomostain.io import Volume
 
 
 @pytest.fixture
@@ -82,3 +84,38 @@ def test_nothing_is_said_where_nothing_is_known_of_the_earlier_pair(folder):
         warn_of_moved_exclusion(folder, None, (12, 16))
         (folder / "pair.yaml").write_text("origin_um: 3")
         warn_of_moved_exclusion(folder, section, (12, 16))
+
+
+WHOLE = Volume.from_array(np.zeros((40, 12, 16), np.uint16), 5.0)
+REGION = WHOLE.region((20, 0, 0), (40, 12, 16))
+# Begins 100 µm further than the whole volume.
+PLACES = {"nothing": (None, 0.0), "the whole volume": (WHOLE, 0.0), "a region": (REGION, 100.0)}
+
+
+@pytest.mark.parametrize("moved_um", [0.0, 100.0])
+@pytest.mark.parametrize("is_older", [False, True])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("nothing", "the whole volume"),
+        ("the whole volume", "nothing"),
+        ("the whole volume", "a region"),
+        ("a region", "the whole volume"),
+    ],
+)
+def test_pairs_of_a_volume_and_its_region_are_compared(folder, before, now, is_older, moved_um):
+    def placed(place, z_um):
+        volume, begins_um = PLACES[place]
+        section = Section(np.array([z_um - begins_um, 0.0, 0.0]), np.eye(3)[1], np.eye(3)[2])
+        return (section if volume is None else state_volume(section, volume)).to_dict()
+
+    earlier = placed(before, 130.0)
+    if is_older:
+        earlier.pop("volume_voxel_um", None)
+    save_pair(replace(load_pair(folder), section=earlier), folder, overwrite=True)
+    save_exclude(folder, np.zeros((12, 16), bool))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_moved_exclusion(folder, placed(now, 130.0 + moved_um), (12, 16))
+    assert [each.category for each in caught] == [MovedExclusionWarning] * (moved_um > 0)
+    assert all("up to 20 pixels" in str(each.message) for each in caught)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
 from tomostain.dataset.pair_images import image_header
+from tomostain.dataset.section_position import moved_between_um
 from tomostain.errors import InputError, MovedExclusionWarning, warn_user
 from tomostain.geometry.section import Section, grid_um
 from tomostain.input_files import is_there
@@ -85,6 +86,9 @@ def save_exclude(folder: StrPath, exclude: NDArray[np.bool_], *, overwrite: bool
 def warn_of_moved_exclusion(folder: StrPath, section: Mapping[str, Any] | None, shape: tuple[int, ...]) -> None:
     """Warn if the exclusion in the folder of a pair was drawn where the pair that replaces it does not lie.
 
+    The pairs may come from a volume, a region of it or a resampled copy. Nothing is known of two older pairs whose
+    volumes begin at different places.
+
     Parameters
     ----------
     folder : str or os.PathLike
@@ -102,11 +106,11 @@ def warn_of_moved_exclusion(folder: StrPath, section: Mapping[str, Any] | None, 
         before, now, pixel_um = Section.from_dict(values), Section.from_dict(section), stated_voxel_um(values, folder)
     except InputError:  # nothing is known of the earlier pair
         return
-    origins = [None if each is None else each.tolist() for each in (before.volume_origin_um, now.volume_origin_um)]
-    if origins[0] != origins[1]:
+    between_um = moved_between_um(before, now)
+    if between_um is None:
         return
     corners = grid_um((2, 2), 1.0) * (np.array(shape) - 1) * pixel_um
-    moved = [before.to_volume_um(corners) - now.to_volume_um(corners)]
+    moved = [before.to_volume_um(corners) + between_um - now.to_volume_um(corners)]
     moved.append(before.section_to_slide_um(corners) - now.section_to_slide_um(corners))
     pixels = max(float(np.linalg.norm(each, axis=-1).max()) for each in moved) / pixel_um
     if pixels > _MOVED_PX:

@@ -47,27 +47,57 @@ def section_in_volume(section: Section, volume: Volume) -> Section:
     """
     if section.volume_origin_um is None:
         return section
-    offset_um = _offset_um(section, volume)
-    moved = section if not offset_um.any() else replace(section, origin_um=section.origin_um - offset_um)
-    return state_volume(moved, volume)
+    stated = state_volume(section, volume)
+    offset_um = _offset_um(section, stated)
+    return stated if not offset_um.any() else replace(stated, origin_um=section.origin_um - offset_um)
 
 
-def _offset_um(section: Section, volume: Volume) -> Float:
-    """Return where a volume begins, µm along its axes from the first voxel of the volume that a section states."""
-    placement, region_um = volume.placement or Placement(), np.array(_region_um(volume))
+def moved_between_um(section: Section, other: Section) -> Float | None:
+    """Return the µm to add to points in the volume of a section for points in the volume of another section.
+
+    Parameters
+    ----------
+    section : Section
+    other : Section
+        If one of the two does not state where its volume begins, their volume is the same.
+
+    Returns
+    -------
+    ndarray, shape (3,), or None
+        None if the volumes begin at different places, and neither section states both its region and its voxel size.
+    """
+    origins = section.volume_origin_um, other.volume_origin_um
+    if origins[0] is None or origins[1] is None or np.array_equal(origins[0], origins[1]):
+        return np.zeros(3)
+    if _states_all(other):
+        return -_offset_um(section, other)
+    return _offset_um(other, section) if _states_all(section) else None
+
+
+def _states_all(section: Section) -> bool:
+    return section.region_um is not None and section.volume_voxel_um is not None
+
+
+def _offset_um(section: Section, other: Section) -> Float:
+    """Return where the volume of a section that states all of it begins, µm along its axes from that of a section."""
     assert section.volume_origin_um is not None
+    assert other.volume_origin_um is not None
+    assert other.region_um is not None
+    assert other.volume_voxel_um is not None
+    begins_um, region_um, voxel_um = _triple(other.volume_origin_um), other.region_um, _triple(other.volume_voxel_um)
     if section.region_um is None or section.volume_voxel_um is None:  # an older pair
         stated_um = section.volume_origin_um - (0 if section.region_um is None else section.region_um)
-        resampled_um = -stated_um if _is_of_larger_voxels(stated_um, volume.voxel_um) else None
+        resampled_um = -stated_um if _is_of_larger_voxels(stated_um, voxel_um) else None
+        recorded_um, origin_um = _triple(region_um), section.volume_origin_um
         offset_um = offset_between(
-            placement, _region_um(volume), section.volume_origin_um, section.region_um, volume.voxel_um, resampled_um
+            Placement(begins_um), recorded_um, origin_um, section.region_um, voxel_um, resampled_um
         )
         return np.array(offset_um)
     # Without their regions: the positions that the files state.
-    mine, other = np.array(placement.along_axes_um) - region_um, section.volume_origin_um - section.region_um
-    atol = min(volume.voxel_um) / 1000
-    apart_um, resampled_um = mine - other, (np.array(volume.voxel_um) - section.volume_voxel_um) / 2
-    both = not np.allclose(mine, 0, atol=atol) and not np.allclose(other, 0, atol=atol)
+    mine, its = other.volume_origin_um - region_um, section.volume_origin_um - section.region_um
+    atol = min(voxel_um) / 1000
+    apart_um, resampled_um = mine - its, (other.volume_voxel_um - section.volume_voxel_um) / 2
+    both = not np.allclose(mine, 0, atol=atol) and not np.allclose(its, 0, atol=atol)
     # A file that states none may have lost it, or be the original of a resampled copy, of which the first voxel is
     # half the difference of the sizes further along each axis.
     is_compared = both or np.allclose(apart_um, resampled_um, rtol=0, atol=atol)
@@ -76,6 +106,11 @@ def _offset_um(section: Section, volume: Volume) -> Float:
 
 def _region_um(volume: Volume) -> Triple:
     z, y, x = (index * size for index, size in zip(volume.origin, volume.voxel_um, strict=True))
+    return z, y, x
+
+
+def _triple(values: Float) -> Triple:
+    z, y, x = (float(value) for value in values)
     return z, y, x
 
 
