@@ -1,4 +1,4 @@
-"""A section that was found in one volume, in the coordinates of another copy of it: a region, or resampled."""
+"""A section that was registered in one volume, in the coordinates of another copy of it: a region, or resampled."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def section_in_volume(section: Section, volume: Volume) -> Section:
     Parameters
     ----------
     section : Section
-        In the coordinates of the volume in which it was found. If it does not state where that volume begins, that
+        In the coordinates of the volume in which it was registered. If it does not state where that volume begins, that
         volume is this one.
     volume : Volume
         That volume, a region of it or one that contains it, or a resampled copy.

@@ -51,8 +51,8 @@ def open_ct(
     OtherInputWarning
         If it is not the volume that was stained, by the stored fingerprint.
     """
-    given = None if voxel_um is None else check_voxel_um(voxel_um, "voxel_um")
-    size_um = given or _original_voxel_um(volume) or volume.voxel_um
+    option_um = None if voxel_um is None else check_voxel_um(voxel_um, "voxel_um")
+    size_um = option_um or _original_voxel_um(volume) or volume.voxel_um
     opened = open_volume(Path(ct), voxel_um=size_um, allow_missing=allow_missing)
     scan, used, is_input = _on_grid(opened, volume)
     if scan.shape != volume.shape:
@@ -61,15 +61,15 @@ def open_ct(
             "state the volume that was stained"
         )
     owner = "the stained volume" if used is scan else "the volume that was stained"
-    if given is None:
+    if option_um is None:
         stated = stated_voxel_um(ct, allow_missing=allow_missing)
         note = note_of_stated_size(used, stated, is_input=is_input, owner=owner)
         if note is not None:
             _log.info(note)
-    elif not all(nearly_equal(*pair) for pair in zip(given, used.voxel_um, strict=True)):
+    elif not all(nearly_equal(*pair) for pair in zip(option_um, used.voxel_um, strict=True)):
         raise InputError(
-            f"{used.path}: `voxel_um` is {format_sides(given)} µm, but {owner} has {format_sides(used.voxel_um)} µm; "
-            "omit it, or give the µCT that was stained",
+            f"{used.path}: `voxel_um` is {format_sides(option_um)} µm, but {owner} has {format_sides(used.voxel_um)} "
+            "µm; omit it, or give the µCT that was stained",
             parameter="voxel_um",
         )
     if is_input is False:

@@ -251,12 +251,12 @@ class OmeZarrWriter:
 
     def _reopen_damaged(self, names: Sequence[str], progress: Progress) -> list[str]:
         """Make the damaged ones of some shards of a complete volume pending, and return them."""
-        found = damaged_shards(self.path, names, progress)
-        if not found:
+        candidates = damaged_shards(self.path, names, progress)
+        if not candidates:
             return []
         with lock(self.path / FINISH_LOCK, wait=True):
             # Another process may have made them pending, or have written them again.
-            damaged = (damaged_shards(self.path, found) or []) if self.complete else []
+            damaged = (damaged_shards(self.path, candidates) or []) if self.complete else []
             if damaged:
                 self._reopen(damaged)
             elif not self.complete:

@@ -147,8 +147,8 @@ def _as_announced(folder: Path, slices: SliceFiles, announced: OmeFiles) -> Slic
     """Return the slices in the order that OME-XML states, with those that are missing."""
     if announced.others > 1:
         counts = {each: len(list(each.glob("*.tif*"))) for each in sorted(folder.iterdir()) if each.is_dir()}
-        found = max(counts, key=lambda each: counts[each], default=folder)
-        advice = f"; are the slices in {found}?" if counts.get(found) else ""
+        fullest = max(counts, key=lambda each: counts[each], default=folder)
+        advice = f"; are the slices in {fullest}?" if counts.get(fullest) else ""
         raise InputError(
             f"{slices.present[0]}: its OME-XML states {announced.others} channels or time points; a µCT volume has "
             f"z, y, x only{advice}"
